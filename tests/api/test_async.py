@@ -145,7 +145,7 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("cls", "other", "name"), PUBLIC)
-def test_each_public_name_is_there_with_the_same_parameters(cls, other, name):
+def test_each_public_name_exists_with_the_same_parameters(cls, other, name):
     theirs, ours = getattr(other, name), getattr(cls, name)
     if isinstance(theirs, property):
         assert isinstance(ours, property) or inspect.iscoroutinefunction(ours)
@@ -355,7 +355,7 @@ async def test_errors_of_opening_come_with_the_first_call_and_then_it_is_tried_a
 
 
 @pytest.mark.others
-async def test_a_server_that_is_away_is_told_when_it_is_asked(monkeypatch):
+async def test_an_unreachable_server_is_reported_by_the_first_call(monkeypatch):
     tuned(monkeypatch, server_patience=0.0)
     client = AsyncClient(url="http://127.0.0.1:9")
     with pytest.raises(UnavailableError):
@@ -378,7 +378,7 @@ async def test_collections_are_equal_when_their_ids_are(place):
 
 
 @only("disk", "served", "cluster")
-async def test_what_embeds_and_loads_waits_beside_the_loop(place):
+async def test_embedding_and_loading_wait_outside_of_the_loop(place):
     """Both wait for the loop, which runs only while they wait."""
     request, answered = threading.Event(), threading.Event()
 
@@ -420,7 +420,7 @@ def load(uris):
 
 
 @only("disk", "served", "cluster")
-async def test_reads_never_stand_behind_writers(place):
+async def test_reads_never_wait_for_writers(place):
     go_on = threading.Event()
 
     def embed(texts):
@@ -507,7 +507,7 @@ async def test_a_call_that_waits_for_a_thread_is_never_made_once_it_is_cancelled
 
 
 @only("served", "cluster", "given")
-async def test_a_call_of_a_store_elsewhere_that_has_begun_goes_on_once_it_is_cancelled(place):
+async def test_a_running_call_of_a_remote_store_completes_after_cancellation(place):
     begun, go_on = threading.Event(), threading.Event()
 
     def embed(texts):
@@ -555,7 +555,7 @@ async def test_so_many_calls_run_at_once_and_others_wait(place, bound):
 # What the first loop held can't be closed any more.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_client_goes_on_in_a_second_loop(place):
+def test_a_client_works_in_a_second_loop(place):
     client = place.client()
     asyncio.run(filled(client))
 
@@ -572,7 +572,7 @@ def test_a_client_goes_on_in_a_second_loop(place):
 @only("disk", "served")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_forked_child_goes_on_by_itself(place):
+def test_a_forked_child_works_independently(place):
     client = place.client()
     things = asyncio.run(filled(client))
 
@@ -629,7 +629,7 @@ async def test_the_pause_before_another_attempt_is_awaited(monkeypatch):
 
 
 @pytest.mark.others
-async def test_a_given_client_that_is_not_asynchronous_is_asked_in_threads():
+async def test_a_passed_synchronous_client_is_called_in_threads():
     with serving() as url:
         given = QdrantClient(url=url, check_compatibility=False)
         async with AsyncClient(qdrant_client=given) as client:

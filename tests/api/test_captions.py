@@ -54,7 +54,7 @@ def captioned(photos):
     return photos
 
 
-def test_what_a_record_loses_to_another_modality_is_told_and_returned(captioned, caplog):
+def test_a_record_losing_another_modality_is_reported_and_returned(captioned, caplog):
     caplog.set_level("WARNING", "retrieval_store")
     changed = captioned.update(["rose", "sea"], documents=["red", "blue"])
     assert changed == {"left_out": [], "cleared": ["rose", "sea"]}
@@ -102,7 +102,7 @@ def test_a_picture_may_be_given_itself_and_a_text_have_a_source(photos, painter)
 
 
 @pytest.mark.parametrize("method", ["update", "upsert"])
-def test_what_is_not_embedded_changes_alone(captioned, painter, method):
+def test_unembedded_fields_change_without_embedding(captioned, painter, method):
     painter.loaded.clear()
     change = getattr(captioned, method)
     change(ids=["rose", "leaf"], documents=["a tulip", None], embed="uris")
@@ -148,7 +148,7 @@ def test_upsert_that_replaces_leaves_nothing_of_before(captioned):
         ({"documents": ["x", "y"], "uris": ["red.png"] * 2}, "embed='documents', 'images' or 'uri"),
     ],
 )
-def test_what_cannot_be_embedded_is_refused_and_nothing_written(painter, given, message):
+def test_unembeddable_inputs_are_refused_and_nothing_is_written(painter, given, message):
     with retrieval_store.Client() as client:
         photos = client.create_collection("p12", embedding_function=embed, data_loader=painter)
         with pytest.raises(InvalidArgumentError, match=message):
@@ -162,7 +162,7 @@ def test_a_new_record_needs_something_to_embed(captioned):
     assert held(captioned, "rose")[0] == "a rose in a vase"
 
 
-def test_what_a_loader_skips_is_left_out_with_its_caption(client):
+def test_inputs_that_a_loader_skips_are_left_out_with_their_captions(client):
     loader = Painter(on_error="skip")
     photos = client.create_collection("some", embedding_function=embed, data_loader=loader)
     result = photos.add(

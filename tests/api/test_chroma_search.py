@@ -252,7 +252,7 @@ def test_groups(here):
     assert window == expected(colour, lambda i: far[i], 2)[2:5]
 
 
-def test_what_is_selected_is_shown_and_nothing_else(here):
+def test_only_selected_fields_are_shown(here):
     knn = Knn(QUERY, limit=2)
     nothing = here.search(Search(rank=knn))
     assert isinstance(nothing, SearchResult)
@@ -381,12 +381,12 @@ def deep(levels):
         (Search(select=["#vector"]), InvalidArgumentError, "select has '#vector'"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_its_place(here, search, kind, named):
+def test_impossible_searches_are_refused_by_their_place(here, search, kind, named):
     with pytest.raises(kind, match=named):
         here.search(search)
 
 
-def test_what_cannot_be_written_is_refused_at_once(client):
+def test_unwritable_expressions_are_refused_at_once(client):
     for make, named in [
         (lambda: Rrf([]), "ranks is empty"),
         (lambda: Rrf([Knn("x")], k=0), "k is 0"),

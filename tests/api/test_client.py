@@ -88,7 +88,7 @@ def test_bad_names_are_refused_with_the_rule(client):
         assert client.count_collections() == 0
 
 
-def test_a_deleted_collection_says_so_and_its_name_is_free(client):
+def test_a_deleted_collection_raises_and_its_name_is_free(client):
     old = client.create_collection("things", embedding_function=None)
     old.add(ids="a", embeddings=[1])
     client.delete_collection("things")
@@ -130,7 +130,7 @@ def test_a_setting_misspelt_in_the_metadata_is_warned_of(client, caplog):
     assert [record.args for record in caplog.records] == [("hnsw:spaec",)]
 
 
-def test_a_closed_client_and_its_collections_say_so(client):
+def test_a_closed_client_and_its_collections_raise_an_error(client):
     collection = client.create_collection("things")
     client.close()
     client.close()
@@ -141,7 +141,7 @@ def test_a_closed_client_and_its_collections_say_so(client):
             use()
 
 
-def test_collections_of_a_closed_client_say_so_though_another_client_uses_the_store(tmp_path):
+def test_collections_of_a_closed_client_raise_though_another_client_uses_the_store(tmp_path):
     with retrieval_store.Client(tmp_path) as one, retrieval_store.Client(tmp_path) as two:
         mine = one.create_collection("things", embedding_function=None)
         theirs = two.get_collection("things", embedding_function=None)
@@ -219,7 +219,7 @@ def test_a_store_in_memory_may_be_named_as_that(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_collection_whose_function_is_left_unused_says_so(client, caplog):
+def test_a_collection_reports_that_its_function_is_unused(client, caplog):
     client.create_collection("things", embedding_function="wordllama")
     client.create_collection("bare", embedding_function=None)
     caplog.set_level("WARNING", "retrieval_store")
@@ -239,7 +239,7 @@ def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
         retrieval_store.Client(tmp_path / "file")
 
 
-def test_what_is_no_path_is_refused():
+def test_invalid_paths_are_refused():
     for path in [5, b"x", "a\0b", ""]:
         with pytest.raises(
             InvalidArgumentError, match="path is .*expected the name of a directory"
@@ -295,7 +295,7 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
-def test_reset_goes_on_where_another_process_deletes_meanwhile(tmp_path, monkeypatch):
+def test_reset_continues_if_another_process_deletes_meanwhile(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path, allow_reset=True) as client:
         for name in ("one", "two", "three"):
             client.create_collection(name, embedding_function=None)
@@ -350,7 +350,7 @@ def test_a_bad_configuration_is_refused_by_its_place(client):
         assert client.count_collections() == 0
 
 
-def test_what_vectors_are_kept_as_is_shown_and_stays(client):
+def test_the_datatype_of_vectors_is_shown_and_stays(client):
     made = client.create_collection("things", {"vectors": {}}, embedding_function=None)
     assert made.configuration["vectors"] == {"datatype": "float32"}
     other = {"vectors": {"datatype": "float16"}}
@@ -390,7 +390,7 @@ def test_a_cluster_that_is_down_has_no_heartbeat():
 
 @pytest.mark.others
 @pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])
-def test_what_is_no_name_of_a_host_is_refused(host, monkeypatch):
+def test_an_invalid_host_name_is_refused(host, monkeypatch):
     tuned(monkeypatch, server_patience=0.0)
     if host == "localhost/":
         client = retrieval_store.HttpClient(host, 1, timeout=2)
@@ -444,7 +444,7 @@ print(again.count(), threading.active_count())
         assert client.get_collection("things").get()["ids"] == ["a", "b", "c"]
 
 
-def test_a_client_that_is_closed_lets_go_of_its_files_whoever_has_its_collections(tmp_path):
+def test_a_closed_client_releases_its_files_even_if_its_collections_are_referenced(tmp_path):
     client = retrieval_store.Client(tmp_path)
     things = client.create_collection("things", embedding_function=None)
     for i in range(3):
@@ -458,7 +458,7 @@ def test_a_client_that_is_closed_lets_go_of_its_files_whoever_has_its_collection
     assert open_files(tmp_path) == []
 
 
-def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):
+def test_a_garbage_collected_client_releases_its_files(tmp_path):
     client = retrieval_store.Client(tmp_path)
     client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])
     assert open_files(tmp_path) != []
@@ -505,7 +505,7 @@ def test_an_error_shows_the_line_that_called_and_one_of_ours(tmp_path):
             assert caught.value.__cause__ is not None
 
 
-def test_what_a_function_of_a_user_has_raised_keeps_its_frames(client):
+def test_an_error_of_a_users_function_keeps_its_frames(client):
     def embed(texts):
         raise ConnectionError("the model is away")
 
@@ -539,7 +539,7 @@ NAMES_ELSEWHERE = [
 ]
 
 
-def test_what_an_argument_of_another_library_is_called_here_is_said():
+def test_arguments_of_another_library_are_reported_with_our_names():
     for call, theirs, ours in NAMES_ELSEWHERE:
         given = {} if call.__qualname__.endswith("Client") else {"name": "notes"}
         with pytest.raises(InvalidTypeError, match=f"{theirs!r}.*: here it is {ours}$"):

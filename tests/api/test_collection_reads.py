@@ -42,7 +42,7 @@ def test_get_without_ids_returns_all_in_order_of_insertion_and_updates_keep_thei
     assert populated.get(ids=None)["ids"] == ["p0", "p1", "p2", "p3", "p4"]
 
 
-def test_what_is_included_is_said_in_plain_strings_whatever_kind_was_asked_for(populated):
+def test_include_is_returned_as_plain_strings_for_any_argument(populated):
     class Kind(str, Enum):  # noqa: UP042 (not what StrEnum is)
         URIS = "uris"
 
@@ -88,7 +88,7 @@ def test_facets_count_values_and_elements_of_lists(collection):
 KINDS = "exactly one of query_embeddings"
 
 
-def test_what_cannot_be_asked_is_refused_by_its_name(populated):
+def test_impossible_queries_are_refused_by_name(populated):
     for name, arguments, message in [
         ("facet", {"key": ""}, "key is ''.*expected a metadata key"),
         ("facet", {"key": 5}, "key is 5"),
@@ -123,7 +123,7 @@ def test_no_ids_means_no_points(populated):
     assert populated.query(query_embeddings=[0, 0], ids=[])["ids"] == [[]]
 
 
-def test_get_includes_what_is_asked_for_and_has_every_key(populated):
+def test_get_includes_the_requested_fields_and_has_every_key(populated):
     default = populated.get(ids="p1")
     assert set(default) == GET_KEYS
     assert default["metadatas"] == [{"n": 1, "even": False}]
@@ -168,7 +168,7 @@ def test_a_sample_is_of_what_matches(client):
             things.sample(bad)
 
 
-def test_what_no_record_can_fulfil_is_told_whatever_the_client_does_with_it(tmp_path, told):
+def test_unfulfillable_filters_are_reported_for_any_setting_of_the_client(tmp_path, told):
     with retrieval_store.Client(tmp_path / "store") as client:
         things = client.create_collection("things", embedding_function=None)
         assert things.unknown_keys({"yaer": 1}) == []  # nothing is there yet
@@ -236,7 +236,7 @@ def test_fewer_come_back_only_when_fewer_match(populated):
     assert none["ids"] == none["distances"] == none["documents"] == [[]]
 
 
-def test_what_queries_find_is_their_own_also_where_it_is_the_same_points(populated):
+def test_results_of_queries_are_separate_objects_even_for_the_same_points(populated):
     fields = ["metadatas", "documents", "embeddings"]
     found = populated.query(query_embeddings=[[0, 0]] * 2, n_results=2, include=fields)
     found["metadatas"][0][0]["n"] = found["embeddings"][0][0][0] = 99
@@ -301,7 +301,7 @@ def test_a_small_collection_answers_more_queries_than_it_has_room_for_rows(popul
     assert {tuple(ids) for ids in found["ids"]} == {("p0", "p1", "p2", "p3", "p4")}
 
 
-def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
+def test_query_and_explain_show_their_parameters_in_their_signatures(populated):
     shown = inspect.signature(populated.query).parameters
     assert list(shown)[:2] == ["query_embeddings", "query_texts"]
     assert shown == inspect.signature(populated.explain).parameters
@@ -316,7 +316,7 @@ def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
 
 
 @pytest.mark.parametrize("name", ["query", "explain", "why"])
-def test_methods_that_ask_pass_on_each_parameter_by_its_name(name):
+def test_methods_pass_on_each_parameter_by_its_name(name):
     method = inspect.unwrap(getattr(Collection, name))
     (source,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
     calls = [one for one in ast.walk(source) if isinstance(one, ast.Call)]
@@ -329,7 +329,7 @@ def test_methods_that_ask_pass_on_each_parameter_by_its_name(name):
     assert {one.name: one.default for one in fields(QueryRequest)} == usual
 
 
-def test_a_request_shows_what_was_asked_for_and_stays_as_it_is():
+def test_a_request_prints_its_arguments_and_is_frozen():
     request = QueryRequest(query_texts="wolf", n_results=3, mode="text")
     assert repr(request) == "QueryRequest(query_texts='wolf', n_results=3, mode='text')"
     assert len(repr(QueryRequest(query_embeddings=np.zeros((100, 300))))) < 300
@@ -394,7 +394,7 @@ IMPOSSIBLE = {
 
 @pytest.mark.embedded  # on a cluster nothing is looked for
 @pytest.mark.parametrize("key", IMPOSSIBLE)
-def test_what_no_record_can_match_is_told_once(odd, told, key):
+def test_unmatchable_filters_are_reported_once(odd, told, key):
     where, text = IMPOSSIBLE[key]
     for ask in (odd.get, odd.count, lambda where: odd.query([0, 0, 1], where=where), odd.delete):
         ask(where=where)
@@ -423,7 +423,7 @@ def test_what_no_record_can_match_is_told_once(odd, told, key):
         {"$nor": [{"m": 1}, {"n": {"$ne": 5}}]},
     ],
 )
-def test_what_might_match_is_not_told_of(odd, told, where):
+def test_possible_matches_are_not_reported(odd, told, where):
     assert odd.get(where=where)["ids"] == []
     assert odd.facet("n", where) == []
     assert odd.update(where=where, metadatas={"n": 1})["updated"] == 0
@@ -433,7 +433,7 @@ def test_what_might_match_is_not_told_of(odd, told, where):
 
 
 @pytest.mark.embedded
-def test_nothing_is_told_of_what_is_found_or_of_an_empty_collection(collection, told):
+def test_found_records_and_empty_collections_are_not_reported(collection, told):
     assert collection.get(where={"m": 1})["ids"] == []
     collection.add("a", [1], {"n": 1})
     assert collection.get(where={"$or": [{"m": 1}, {"n": 1}]})["ids"] == ["a"]
@@ -447,7 +447,7 @@ def test_nothing_is_told_of_what_is_found_or_of_an_empty_collection(collection, 
 
 
 @pytest.mark.embedded
-def test_what_was_deleted_is_not_taken_for_a_value(populated, told):
+def test_deleted_values_are_not_values(populated, told):
     populated.update("p0", metadatas={"rare": "x"})
     assert populated.get(where={"rare": "x"})["ids"] == ["p0"]
     populated.update("p0", metadatas={"rare": None})
@@ -464,7 +464,7 @@ KEYS = {
 @pytest.mark.embedded
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("argument", ["order_by", "group_by", "key", "same", "keys"])
-def test_a_key_that_no_record_has_is_told_of_wherever_it_is_named(odd, told, key, argument):
+def test_a_key_that_no_record_has_is_reported_wherever_it_is_used(odd, told, key, argument):
     ask = {
         "order_by": lambda: odd.get(order_by=key)["ids"],
         "group_by": lambda: odd.query([0, 0, 1], group_by=key)["ids"][0],
@@ -479,7 +479,7 @@ def test_a_key_that_no_record_has_is_told_of_wherever_it_is_named(odd, told, key
 
 
 @pytest.mark.embedded
-def test_an_order_by_what_has_none_is_told_of(odd, told):
+def test_an_order_by_a_missing_key_is_reported(odd, told):
     odd.update("a", metadatas={"day": "2026-01-05"})
     assert odd.get(order_by="s")["ids"] == []
     assert told() == [
@@ -495,12 +495,12 @@ def test_an_order_by_what_has_none_is_told_of(odd, told):
 
 
 @pytest.mark.embedded
-def test_a_search_that_finds_nothing_tells_of_its_filter(odd, told):
+def test_a_search_without_hits_reports_its_filter(odd, told):
     assert odd.search(Search().where(K("m") == 1))["ids"] == [[]]
     assert told() == ["collection 'points': nothing matches: " + NOBODY + "'m'"]
 
 
-def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path, told):
+def test_unknown_keys_are_an_error_or_ignored_by_the_clients_setting(tmp_path, told):
     store = tmp_path / "store"
     with retrieval_store.Client(store, unknown_keys="error") as client:
         points = client.create_collection("points", embedding_function=None)
@@ -535,7 +535,7 @@ TIMES = {"day": "2024-01-05", "moment": "2024-02-01T10:00:00Z", "word": "january
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("key", ["day", "moment"])
-def test_times_that_are_compared_with_a_text_are_told_of_before_anything_is_done(odd, told, key):
+def test_times_compared_with_a_text_are_reported_before_anything_is_done(odd, told, key):
     odd.update(["a", "b"], metadatas=[TIMES, TIMES])
     odd.get(where={key: {"$gt": "2023-12-31"}})
     odd.get(where={"word": {"$gt": "01.01.2024"}})
@@ -552,7 +552,7 @@ def test_times_that_are_compared_with_a_text_are_told_of_before_anything_is_done
     )
 
 
-def test_times_that_are_compared_with_a_text_are_refused_where_the_client_says_so(tmp_path):
+def test_times_compared_with_a_text_are_refused_if_the_client_says_so(tmp_path):
     with retrieval_store.Client(tmp_path / "store", unknown_keys="error") as client:
         points = client.create_collection("points", embedding_function=None)
         points.add(["a"], [[1]], [TIMES])
@@ -565,7 +565,7 @@ def test_times_that_are_compared_with_a_text_are_refused_where_the_client_says_s
 
 
 @pytest.mark.embedded
-def test_a_path_into_a_list_of_objects_is_told_why_it_finds_nothing(odd, told):
+def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, told):
     odd.update(
         "a", metadatas={"authors": [{"name": "Ann", "home": {"town": "Bath"}}], "tags": ["x"]}
     )

@@ -67,7 +67,7 @@ def types_in(metadata):
 # add
 
 
-def test_what_is_added_comes_back_as_it_was(collection):
+def test_added_records_are_returned_unchanged(collection):
     metadata = {"z": 1, "a": [1, "x", None, {"deep": [2**64 - 1]}], "f": 1.0, "b": True, "n": None}
     collection.add(
         ids=["one", "two"],
@@ -94,7 +94,7 @@ def test_keys_of_metadata_come_back_in_their_order(collection):
     assert (list(got), list(got["a"])) == (["z", "a", "f", "b"], ["y", "b"])
 
 
-def test_a_bare_value_stands_for_a_list_of_one(collection):
+def test_a_single_value_counts_as_a_list_of_one(collection):
     collection.add(ids="a", embeddings=[1, 2], metadatas={"k": 1}, documents="text", uris="u:1")
     assert content(collection) == {"a": ({"k": 1}, "text", "u:1", 1.0, 2.0)}
 
@@ -129,7 +129,7 @@ def test_at_most_ten_existing_ids_are_named(collection):
         collection.add(ids=ids, embeddings=np.ones((25, 2)))
 
 
-def test_what_can_t_be_added_is_refused_and_nothing_is_written(populated):
+def test_invalid_records_are_refused_and_nothing_is_written(populated):
     for arguments, error, message in [
         ({"ids": ["x", "x"], "embeddings": [[1, 2]] * 2}, DuplicateIDError, "more than once: 'x'"),
         ({"ids": [""], "embeddings": [[1, 2]]}, InvalidArgumentError, r"ids\[0\] is empty"),
@@ -273,7 +273,7 @@ def test_metadata_outside_the_domain_is_refused_with_its_path(collection):
         ([OrderedDict(a=date(2024, 5, 1))], [{"a": "2024-05-01"}]),
     ],
 )
-def test_values_that_stand_for_json_are_stored_as_it_and_found_again(collection, value, stored):
+def test_values_that_represent_json_are_stored_as_it_and_found_again(collection, value, stored):
     collection.add(["a", "b"], [[1], [2]], [{"k": value, "l": {"m": value}}, {"k": "other"}])
     (found,) = collection.get("a")["metadatas"]
     assert found == {"k": stored, "l": {"m": stored}}
@@ -295,7 +295,7 @@ class Unreadable(UserDict):
         raise KeyError(key)
 
 
-def test_what_cannot_even_be_read_is_refused_by_name(collection):
+def test_unreadable_arguments_are_refused_by_name(collection):
     for given in ({"k": Unreadable(a=1)}, {"k": [Unreadable(a=1)]}):
         with pytest.raises(InvalidMetadataError, match="it can't be read: KeyError"):
             collection.add("a", [[1]], given)
@@ -317,7 +317,7 @@ def test_metadata_nested_too_deep_is_refused(collection):
         collection.add(ids="a", embeddings=[1], metadatas=nested)
 
 
-def test_what_the_caller_passed_is_never_changed(collection):
+def test_the_callers_arguments_are_never_changed(collection):
     ids, metadatas, documents = ["a", "b"], [{"k": 1}, None], ["x", None]
     vectors = [[1, 2], [3, 4]]
     collection.add(ids=ids, embeddings=vectors, metadatas=metadatas, documents=documents)

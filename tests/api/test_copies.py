@@ -61,7 +61,7 @@ def test_all_points_come_one_by_one(things, batch):
 
 @pytest.mark.parametrize("batch", [100, 5_000])
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": 40}}], ids=str)
-def test_a_reading_that_was_broken_off_goes_on_behind_its_last_record(things, batch, where):
+def test_interrupted_iteration_continues_after_its_last_record(things, batch, where):
     whole = list(things.iterate(batch=batch, where=where))
     for place in (0, 99, 1_234, len(whole) - 1):
         last = whole[place]["id"]
@@ -78,7 +78,7 @@ def test_a_reading_that_was_broken_off_goes_on_behind_its_last_record(things, ba
 
 
 @pytest.mark.embedded
-def test_what_is_written_meanwhile_is_not_seen(things, client):
+def test_concurrent_writes_are_not_visible(things, client):
     rows = things.iterate(batch=100, include=["documents", "embeddings"])
     seen = [next(rows) for _ in range(150)]
     ids = [f"p{i}" for i in range(COUNT)]
@@ -238,7 +238,7 @@ def test_a_fork_is_of_one_state_while_others_write(tmp_path):
             writer.join()
 
 
-def test_what_there_is_not_is_said(client):
+def test_missing_collections_are_reported(client):
     things = filled(client, count=3)
     for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
         with pytest.raises(InvalidArgumentError):

@@ -50,7 +50,7 @@ def test_pages_of_hits_join(points):
     assert len(everything["ids"][0]) == COUNT
 
 
-def test_what_is_farther_is_left_out(points):
+def test_farther_hits_are_left_out(points):
     whole = points.query(query_embeddings=QUERIES, n_results=COUNT)
     farthest = whole["distances"][0][10]
     found = points.query(query_embeddings=QUERIES, n_results=COUNT, max_distance=farthest)
@@ -200,7 +200,7 @@ def test_order_by_nested_keys_and_dates(client):
     assert collection.get(order_by="a.b")["ids"] == ["3", "1", "4", "0", "5", "2"]
 
 
-def test_what_only_looks_like_a_date_has_no_order(client):
+def test_strings_that_only_look_like_dates_have_no_order(client):
     collection = client.create_collection("ordered", embedding_function=None)
     texts = ["10-1-01", "2021-05-01", "0010-01-01", "2020-05-01"]
     collection.add(["a", "b", "c", "d"], [[1.0]] * 4, [{"k": text} for text in texts])
@@ -250,7 +250,7 @@ def test_refusals_name_the_argument(points):
             points.query(**arguments)
 
 
-def test_what_makes_no_sense_is_refused(points):
+def test_meaningless_cuts_are_refused(points):
     for arguments, named in [
         ({"offset": -1}, "offset"),
         ({"max_distance": "far"}, "max_distance"),

@@ -141,7 +141,7 @@ def test_without_an_embedding_function_the_error_says_how_to_pass_one(client):
 
 
 @pytest.mark.parametrize("function", [3, b"wordllama", Lengths])
-def test_what_can_t_be_called_is_refused_before_anything_is_made(client, function):
+def test_uncallable_functions_are_refused_before_anything_is_created(client, function):
     for create in (client.create_collection, client.get_or_create_collection):
         with pytest.raises(TypeError, match="embedding_function is .*expected a callable|instance"):
             create("things", embedding_function=function)
@@ -182,7 +182,7 @@ def test_an_embedding_function_may_be_given_by_its_name(client):
     assert given.query(query_texts="a kitten")["distances"][0][0] == pytest.approx(0, abs=1e-4)
 
 
-def test_a_name_of_which_nothing_can_be_made_is_refused_before_anything_is_made(client):
+def test_an_unusable_name_is_refused_before_anything_is_created(client):
     for name, message in [
         ("wordlama", "embedding_function is 'wordlama'; there are .* minilm, .* wordllama"),
         ("", "embedding_function is ''; there are"),
@@ -234,7 +234,7 @@ def test_queries_may_be_embedded_in_another_way(client):
     assert things.query(query_texts="xxx")["distances"] == [[16.0]]
 
 
-def test_a_function_may_say_how_many_inputs_it_is_best_given_at_once(client):
+def test_a_function_may_declare_its_batch_size(client):
     lengths = Lengths()
     lengths.inputs_per_call = 1_000
     things = client.create_collection("things", embedding_function=lengths)
@@ -247,7 +247,7 @@ def test_a_function_may_say_how_many_inputs_it_is_best_given_at_once(client):
         assert [len(call) for call in lengths.calls] == [512, 88]
 
 
-def test_queries_are_given_to_a_function_as_many_at_once_as_it_says(client):
+def test_queries_are_embedded_in_batches_of_the_functions_size(client):
     asymmetric, counts = Asymmetric(), []
     asymmetric.inputs_per_call = 3
     ask = asymmetric.embed_query
@@ -294,7 +294,7 @@ def test_a_failing_batch_writes_nothing_and_its_own_error_comes_through(client):
         (lambda input: [[1.0] * (len(input) % 500)] * len(input), "88 numbers after vectors of 12"),
     ],
 )
-def test_what_an_embedding_function_returns_is_checked(client, function, message):
+def test_the_results_of_an_embedding_function_are_checked(client, function, message):
     things = client.create_collection("things", embedding_function=function)
     texts = [str(i) for i in range(600)]
     with pytest.raises(EmbeddingFunctionError, match=message):
@@ -391,7 +391,7 @@ def pictures(client):
     return client.create_collection("pictures", embedding_function=Lengths(), data_loader=load)
 
 
-def test_what_is_no_picture_is_refused_and_uris_are_named(client):
+def test_invalid_pictures_are_refused_and_uris_are_named(client):
     things = client.create_collection("things", embedding_function=Lengths())
     for images in [["pics/r.png"], [b"x"], [object()], [["a", "b"]]]:
         with pytest.raises(
@@ -421,7 +421,7 @@ def test_texts_images_and_uris_live_in_one_collection(pictures):
     assert by_uri["data"][0][0].mean() == 30
 
 
-def test_what_is_embedded_anew_replaces_the_other_modalities(pictures):
+def test_new_embeddings_replace_those_of_other_modalities(pictures):
     pictures.add(ids=["a", "b"], documents=["x", "y"])
     pictures.update(ids="a", uris="mem:/5")
     pictures.update(ids="b", images=[np.full((2, 2), 6.0)])
@@ -506,7 +506,7 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
     assert same.query(query_texts="young cats", n_results=3)["distances"] == found["distances"]
 
 
-def test_where_nobody_names_a_function_or_a_distance_it_is_l2_as_in_chroma(client):
+def test_the_default_distance_is_l2_as_in_chroma(client):
     for made in (client.create_collection("own"), client.get_or_create_collection("own2")):
         assert made.configuration["hnsw"]["space"] == "l2"
         made.add(["a", "b"], embeddings=[[3, 4], [1, 0]])
@@ -590,7 +590,7 @@ def test_a_function_that_embeds_in_other_dimensions_is_refused_where_it_embeds(c
             use(**given)
 
 
-def test_a_function_of_another_name_or_module_is_told_of_and_used(client, caplog):
+def test_a_function_of_another_name_or_module_is_reported_and_used(client, caplog):
     client.create_collection("things", embedding_function=Lengths()).add("a", documents="one")
     caplog.set_level("WARNING", "retrieval_store")
     client.get_collection("things", embedding_function=Lengths())
@@ -606,7 +606,7 @@ def test_a_function_of_another_name_or_module_is_told_of_and_used(client, caplog
         assert things.query(query_texts="two")["ids"] == [["a"]]
 
 
-def test_what_earlier_versions_remembered_of_a_function_is_passed_over(tmp_path):
+def test_stored_functions_of_earlier_versions_are_ignored(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=Lengths())
         things.add("a", documents="one")
@@ -636,7 +636,7 @@ def test_a_text_with_nothing_to_embed_is_refused_and_kept_with_a_vector(client):
         assert things.get("d")["documents"] == [text]
 
 
-def test_vectors_of_zeros_are_told_of(client, caplog):
+def test_vectors_of_zeros_are_reported(client, caplog):
     caplog.set_level("WARNING", "retrieval_store")
     things = client.create_collection("things", embedding_function=lambda texts: [[0, 0], [1, 0]])
     things.add(["a", "b"], documents=["?!", "words"])

@@ -109,7 +109,7 @@ class Reaching:
         return {}
 
 
-def test_what_a_collection_remembers_of_its_function_is_told(client):
+def test_the_stored_function_of_a_collection_is_reported(client):
     client.create_collection("plain", embedding_function=None)
     client.create_collection("reaching", embedding_function=Reaching())
     store = session_of(client).store

@@ -111,7 +111,7 @@ def place_in(point_id):
     return int(point_id[1:])
 
 
-def test_what_can_not_be_drawn_is_said(groups, monkeypatch):
+def test_impossible_drawings_are_reported(groups, monkeypatch):
     collection, _ = groups
     for given, message in [
         ({"color": ""}, "color is ''"),
@@ -135,7 +135,7 @@ def test_an_empty_collection_has_an_empty_map(collection):
     assert rows_of(chart) == []
 
 
-def test_notebooks_show_what_a_collection_tells_of_itself_as_tables(populated):
+def test_notebooks_show_collections_as_tables(populated):
     for reported in (populated.stats(), populated.explain(query_embeddings=[[0, 0]])):
         page = reported._repr_html_()
         assert "<td>points</td><td>5</td>" in page and isinstance(reported, dict)

@@ -109,6 +109,6 @@ def test_groups_and_why_know_the_bound(trees):
         ),
     ],
 )
-def test_what_cannot_be_is_refused(trees, query, error, message):
+def test_impossible_settings_are_refused(trees, query, error, message):
     with pytest.raises((error, InvalidTypeError), match=message):
         trees[0].query(**{"min_score": 0.5, **query})

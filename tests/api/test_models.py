@@ -77,7 +77,7 @@ def test_a_class_in_chromas_way_is_remembered_by_its_name_and_configuration(tmp_
         assert len(other.query(query_texts="three")["ids"][0]) == 2
 
 
-def test_what_is_not_registered_is_not_made(tmp_path, monkeypatch):
+def test_unregistered_functions_are_not_created(tmp_path, monkeypatch):
     register_only(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=Waves())
@@ -89,7 +89,7 @@ def test_what_is_not_registered_is_not_made(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("given", [Waves(), 7, int, type("NoName", (Waves,), {"name": None})])
-def test_what_can_not_be_registered_is_refused(given, monkeypatch):
+def test_invalid_registrations_are_refused(given, monkeypatch):
     register_only(monkeypatch)
     with pytest.raises(InvalidTypeError, match="name is|expected a class"):
         retrieval_store.register_embedding_function(given)
@@ -182,7 +182,7 @@ def test_distances_that_a_function_supports_are_kept_to(client):
 
 
 @pytest.mark.parametrize("result", [None, [["a"]], [[1.0], [1.0, 2.0]], 7])
-def test_what_is_no_vector_is_an_error_of_the_function(client, result):
+def test_an_invalid_vector_is_an_error_of_the_function(client, result):
     kind = type("Bad", (EmbeddingFunction,), {"__call__": lambda self, input: result})
     bad = client.create_collection("bad", embedding_function=kind())
     with pytest.raises(EmbeddingFunctionError):
@@ -194,7 +194,7 @@ def test_what_is_no_vector_is_an_error_of_the_function(client, result):
 
 
 @pytest.mark.parametrize("made", [KeyError("model"), AssertionError(), OSError("no file"), None])
-def test_what_a_class_makes_of_a_stored_configuration_may_fail(tmp_path, monkeypatch, made):
+def test_a_class_may_fail_on_a_stored_configuration(tmp_path, monkeypatch, made):
     register_only(monkeypatch)
 
     class Fails(Waves):
@@ -214,7 +214,7 @@ def test_what_a_class_makes_of_a_stored_configuration_may_fail(tmp_path, monkeyp
             plugins_given.query(query_texts="x")
 
 
-def test_functions_that_are_not_registered_are_told_apart_by_their_own_names(tmp_path, monkeypatch):
+def test_unregistered_functions_are_distinguished_by_their_own_names(tmp_path, monkeypatch):
     register_only(monkeypatch)
     other = type("Other", (Waves,), {"name": staticmethod(lambda: "tides")})
     with retrieval_store.Client(tmp_path) as client:

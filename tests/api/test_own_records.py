@@ -31,12 +31,12 @@ def test_records_of_others_are_left_as_they_are_and_named(things):
     assert np.array_equal(after.pop("embeddings"), before.pop("embeddings")) and after == before
 
 
-def test_what_is_ones_own_has_to_be_said(things):
+def test_own_records_require_an_explicit_condition(things):
     with pytest.raises(InvalidArgumentError, match="own is None"):
         things.replace_own(None, ["a"], [[1, 2]])
 
 
-def test_batches_written_behind_are_there_at_the_end_and_errors_come_out(client):
+def test_batches_written_behind_exist_at_the_end_and_errors_are_raised(client):
     made = client.create_collection("made", embedding_function=lambda texts: [[1.0]] * len(texts))
     with made.write_behind() as behind:
         for i in range(5):
@@ -60,7 +60,7 @@ def test_records_are_checked_before_there_is_a_collection():
         retrieval_store.check_records(["a"], metadatas=[{"n": float("nan")}])
 
 
-def test_a_collection_tells_its_data_loader(client):
+def test_a_collection_reports_its_data_loader(client):
     loader = retrieval_store.TextLoader()
     made = client.create_collection("made", embedding_function=None, data_loader=loader)
     assert made.data_loader is loader

@@ -49,7 +49,7 @@ def test_a_store_is_not_made_where_it_is_not_to_be(tmp_path):
         retrieval_store.Client(tmp_path / "store", create="no")
 
 
-def test_a_link_that_leads_nowhere_is_named_with_where_it_leads(tmp_path):
+def test_a_broken_link_is_reported_with_its_target(tmp_path):
     link, target = tmp_path / "link", tmp_path / "gone"
     link.symlink_to(target)
     text = f"no store at {link}.*: {link} is a link to '{target}', which isn't there"
@@ -71,7 +71,7 @@ def test_a_link_that_leads_nowhere_is_named_with_where_it_leads(tmp_path):
 
 
 @pytest.mark.embedded
-def test_a_missing_collection_is_told_with_those_that_are_there(client, tmp_path):
+def test_a_missing_collection_is_reported_with_the_existing_ones(client, tmp_path):
     with pytest.raises(NotFoundError, match="the store has no collections"):
         client.get_collection("things")
     for name in ("books", "notes", "pictures"):

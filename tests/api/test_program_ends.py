@@ -145,6 +145,6 @@ READ = "assert notes.get('b')['documents'] == ['a car'], client.list_collections
                                  "in a thread that outlives the main one"])  # fmt: skip
 @pytest.mark.parametrize("kind", SERVED)
 @pytest.mark.usefixtures("served")  # which is emptied at the end
-def test_what_is_sent_to_a_server_at_the_end_arrives_without_a_word(kind, way, _served_url):
+def test_requests_to_a_server_at_the_end_arrive_silently(kind, way, _served_url):
     opening = SERVED[kind] + LIST.replace("kind_name", repr(kind))
     assert_silent(run(WAYS[way].replace(OPEN, opening), _served_url, f"{SEND}; {READ}"))

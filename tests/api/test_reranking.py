@@ -89,7 +89,7 @@ def test_the_order_is_that_of_the_reranker(trees, mode):
             assert found["distances"][0] == [far for _, _, far in window]
 
 
-def test_what_has_no_document_comes_last(trees):
+def test_hits_without_a_document_come_last(trees):
     found = trees.query(
         query_embeddings=[np.ones(8)], n_results=60, rerank=Rerank(share_of_letters, query="elm")
     )
@@ -187,7 +187,7 @@ def test_explain_and_why_show_what_moved(trees):
 
 
 @pytest.mark.embedded
-def test_why_says_that_there_is_nothing_to_read(trees):
+def test_why_reports_an_empty_document(trees):
     given = {"query_embeddings": [np.ones(8)], "n_results": 1, "records": "t5"}
     for depth in (1, 60):
         (reason,) = trees.why(**given, rerank=Rerank(share_of_letters, depth, "elm"))
@@ -211,7 +211,7 @@ def test_evaluate_measures_it(trees):
 
 
 @pytest.mark.embedded
-def test_what_cannot_be_is_refused(trees):
+def test_impossible_settings_are_refused(trees):
     for given, error, message in [
         (
             {"rerank": "none"},
@@ -266,7 +266,7 @@ def test_a_weight_leaves_the_rest_to_the_scores_of_the_query(trees):
 
 
 @pytest.mark.embedded
-def test_a_reranker_says_what_it_weighs_and_the_caller_decides(trees):
+def test_a_reranker_declares_its_weight_and_the_caller_may_override_it(trees):
     class Modest:
         usual_weight = 0.25
 
@@ -328,7 +328,7 @@ def test_the_reranker_of_tokens_takes_the_nearest_of_each():
 
 
 @pytest.mark.embedded
-def test_the_reranker_of_tokens_is_known_by_name_and_leaves_the_query_a_say(trees):
+def test_the_reranker_of_tokens_is_found_by_name_and_can_be_weighted(trees):
     given = {"query_texts": "oaks and maples", "query_embeddings": [np.ones(8)], "mode": "hybrid"}
     named, made = (
         trees.query(n_results=20, rerank=one, **given)

@@ -45,7 +45,7 @@ def test_the_greatest_dot_products_are_found_under_filters_and_in_pages(words):
     assert words.query(query_sparse=WORDS[:2], mode="sparse", n_results=1)["ids"] == [["a"], ["a"]]
 
 
-def test_what_is_changed_of_a_point_leaves_its_sparse_vector_and_replacing_does_not(words):
+def test_updating_a_point_keeps_its_sparse_vector_and_replacing_does_not(words):
     words.update("a", embeddings=[[0, 1]])
     words.update("a", documents="new", embeddings=[[0, 1]])
     words.update("a", metadatas={"x": 1})
@@ -80,7 +80,7 @@ def test_sparse_vectors_are_read_with_points_and_with_hits(words):
     assert "sparse_embeddings" not in words.get()
 
 
-def test_what_is_iterated_with_sparse_vectors_can_be_added_again(words, client):
+def test_iterated_records_with_sparse_vectors_can_be_added_again(words, client):
     again = client.create_collection("again", {**COSINE, "sparse": {}}, embedding_function=None)
     fields = ["documents", "metadatas", "embeddings", "sparse_embeddings"]
     assert again.add_from(words.iterate(include=fields)) == 4
@@ -202,14 +202,14 @@ def test_many_points_are_ranked_as_by_brute_force_after_opening_again(tmp_path):
     ],
 )
 @pytest.mark.embedded
-def test_what_is_no_sparse_vector_is_refused_and_nothing_written(words, wrong, message):
+def test_invalid_sparse_vectors_are_refused_and_nothing_is_written(words, wrong, message):
     with pytest.raises(InvalidArgumentError, match=message):
         words.add("new", [[1, 1]], sparse_embeddings=wrong)
     assert words.count() == 4
 
 
 @pytest.mark.embedded
-def test_queries_and_collections_that_do_not_go_with_sparse_vectors_say_so(client, words):
+def test_queries_and_collections_without_sparse_support_raise(client, words):
     plain = client.create_collection("plain", embedding_function=None)
     for call in (
         lambda: plain.add("a", [[1, 0]], sparse_embeddings=WORDS[:1]),

@@ -105,7 +105,7 @@ def test_records_come_from_anywhere(things, source, batch):
     assert all(type(one.get("year", 0)) in (int, float) for one in got["metadatas"])
 
 
-def test_what_was_broken_off_is_begun_again_by_upsert(things):
+def test_interrupted_adds_are_repeated_by_upsert(things):
     def breaking():
         for i, record in enumerate(records()):
             if i == 17:
@@ -134,7 +134,7 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
     assert copied.get()["documents"] == notes.get()["documents"]
 
 
-def test_what_is_no_record_is_named(things):
+def test_invalid_records_are_named(things):
     for source, error, message in [
         (7, InvalidTypeError, "source is 7"),
         ("abc", InvalidTypeError, "source is 'abc'"),
@@ -234,7 +234,7 @@ def test_results_become_tables(filled):
     assert found.num_rows == 3 and found.column_names[:3] == ["query", "id", "distance"]
 
 
-def test_frames_are_asked_of_results_and_need_their_packages(filled, monkeypatch):
+def test_frames_are_made_from_results_and_need_their_packages(filled, monkeypatch):
     for convert in (retrieval_store.to_pandas, retrieval_store.to_arrow):
         with pytest.raises(InvalidTypeError, match="result is 7"):
             convert(7)
@@ -288,7 +288,7 @@ def test_results_are_dicts_like_any_other(filled):
     assert type(pickle.loads(pickle.dumps(got))) is type(got)
 
 
-def test_results_bear_their_public_names_and_say_that_fields_are_keys(filled):
+def test_results_have_their_public_names_and_say_that_fields_are_keys(filled):
     results = {
         "GetResult": filled.get(limit=2),
         "QueryResult": filled.query(query_texts="x", n_results=1, mode="text"),
@@ -304,7 +304,7 @@ def test_results_bear_their_public_names_and_say_that_fields_are_keys(filled):
         assert not hasattr(result, "_repr_png_") and hasattr(result, "_repr_html_")
 
 
-def test_what_a_loader_makes_may_be_anything(client):
+def test_a_loader_may_return_anything(client):
     odd = {"a": np.float32(1), "b": "\ud800<"}
     held = client.create_collection(
         "odd", embedding_function=None, data_loader=lambda u: [odd] * len(u)
@@ -383,7 +383,7 @@ def test_columns_are_called_as_the_table_calls_them(things, source):
 
 
 @pytest.mark.parametrize("source", SHOPS)
-def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
+def test_a_missing_column_is_reported_with_the_existing_ones(bare, source):
     given = {**NAMED, "id_column": None} if source == "an index" else NAMED
     for name, argument in (
         ({"document_column": "txt"}, "document_column"),
@@ -476,7 +476,7 @@ def test_metadata_in_columns_make_the_same_records_again(client, odd, table):
     assert np.array_equal(found["embeddings"], got["embeddings"])
 
 
-def test_metadata_are_columns_where_asked_for(odd):
+def test_metadata_are_columns_on_request(odd):
     frame = retrieval_store.to_pandas(odd.get(ids=["0", "2", "4"]), expand=True)
     assert frame["year"].dtype == "Int64" and frame["year"].isna().tolist() == [False, False, True]
     assert frame["good"].dtype == "boolean" and frame["ratio"].dtype == "float64"

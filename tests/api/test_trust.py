@@ -126,7 +126,7 @@ def test_a_stored_host_and_variable_are_never_used(store, attacker):
     assert seen == []
 
 
-def test_what_embeds_nothing_works_as_ever(store, attacker):
+def test_functions_that_embed_nothing_work_as_before(store, attacker):
     url, seen = attacker
     put_function(store, "openai", stolen(url))
     with retrieval_store.Client(store) as client:
@@ -188,7 +188,7 @@ def test_a_function_that_was_given_once_is_made_again_in_this_process(store, att
     assert len(seen) == 2
 
 
-def test_what_was_given_to_create_counts_too_and_in_another_process_it_does_not(tmp_path, attacker):
+def test_functions_passed_to_create_count_too_but_not_in_another_process(tmp_path, attacker):
     url, seen = attacker
     given = retrieval_store.OpenAIEmbeddingFunction("m", url, SECRET)
     with retrieval_store.Client(tmp_path) as client:
@@ -271,7 +271,7 @@ def test_settings_are_equal_as_json_and_not_as_python_has_it(store, noting, give
         assert client.get_collection("things").query(query_texts="x")["ids"] == [["a"]]
 
 
-def test_classes_of_the_program_and_of_packages_must_say_that_they_reach_nothing(
+def test_classes_of_the_program_and_of_packages_must_declare_that_they_access_nothing(
     store, noting, monkeypatch
 ):
     put_function(store, "noting", {"anything": "/etc/passwd"})
@@ -346,7 +346,7 @@ def test_stored_paths_of_models_and_checkpoints_are_never_opened(store, tmp_path
     assert looked == []
 
 
-def test_which_functions_say_that_they_reach_nothing():
+def test_functions_that_declare_that_they_access_nothing():
     message = {
         (group, name): vars(plugins.load(group, name)).get("self_contained", False)
         for group in (plugins.EMBEDDING_FUNCTIONS, plugins.SPARSE_EMBEDDING_FUNCTIONS)
@@ -402,7 +402,7 @@ def test_settings_nested_without_end_are_no_crash(store, noting):
                 assert len(str(reported.value)) < 2_000
 
 
-def test_names_of_no_function_and_of_huge_ones_are_told_shortly(store):
+def test_names_of_no_function_and_very_long_ones_give_short_errors(store):
     for spec in (
         {"name": "n" * 1_000_000, "settings": {}},
         {"custom": "c" * 1_000_000},
@@ -427,7 +427,7 @@ class Grasping:
         raise AssertionError(f"{settings} was used")
 
 
-def test_an_index_of_a_package_must_say_that_it_reaches_nothing(monkeypatch):
+def test_an_index_of_a_package_must_declare_that_it_accesses_nothing(monkeypatch):
     steps.around(
         monkeypatch,
         "load_plugin",

@@ -108,7 +108,7 @@ def test_lists_of_sparse_vectors_are_loaded_without_being_named(client, monkeypa
 
 @pytest.mark.embedded
 @pytest.mark.usefixtures("small")
-def test_what_it_built_is_saved_and_the_next_process_loads_it(tmp_path, nothing_read):
+def test_built_files_are_saved_and_the_next_process_loads_them(tmp_path, nothing_read):
     def kinds():
         return sorted(file.name.split(".")[0] for file in tmp_path.glob("*/derived/*"))
 
@@ -134,7 +134,7 @@ def test_what_it_built_is_saved_and_the_next_process_loads_it(tmp_path, nothing_
 
 @pytest.mark.embedded
 @pytest.mark.usefixtures("small")
-def test_what_was_written_since_it_was_saved_is_seen(tmp_path):
+def test_writes_since_saving_are_visible(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client)
         things.warm("n", text=True)
@@ -175,7 +175,7 @@ def test_a_saved_index_is_loaded_at_once(tmp_path, monkeypatch):
         ({"text": "w5"}, InvalidTypeError, "text is .w5. .*expected a bool"),
     ],
 )
-def test_what_is_wrong_is_named(client, arguments, error, message):
+def test_invalid_arguments_of_warm_are_named(client, arguments, error, message):
     with pytest.raises(error, match=message):
         filled(client).warm(**arguments)
 

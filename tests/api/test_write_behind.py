@@ -54,7 +54,7 @@ def test_a_batch_is_written_while_the_next_is_embedded(notes, calls, tmp_path, u
     assert notes.get()["ids"] == ["first", *(f"r{i}" for i in range(2 * BATCH))]
 
 
-def test_of_a_batch_that_cannot_be_written_those_before_are_there(notes, calls):
+def test_earlier_batches_exist_if_a_batch_cannot_be_written(notes, calls):
     notes.add([f"r{BATCH}"], documents=["text"])
     with pytest.raises(IDAlreadyExistsError, match=f"r{BATCH}"):
         notes.add_from(records(5 * BATCH), BATCH)
@@ -62,7 +62,7 @@ def test_of_a_batch_that_cannot_be_written_those_before_are_there(notes, calls):
     assert calls.number == 4  # the record before, two batches, and one that was made meanwhile
 
 
-def test_the_last_batch_that_cannot_be_written_is_told(notes):
+def test_the_last_batch_that_cannot_be_written_raises(notes):
     notes.add(["r0"], documents=["text"])
     with pytest.raises(IDAlreadyExistsError, match="r0"):
         notes.add_from(records(BATCH), BATCH)

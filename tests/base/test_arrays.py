@@ -21,7 +21,7 @@ def test_every_number_of_float16_is_the_same_as_float32():
     assert finite.max() == FLOAT16_MAX
 
 
-def test_what_is_no_number_of_float16_becomes_one_of_float32():
+def test_numbers_beyond_float16_become_float32():
     odd = EVERY[~np.isfinite(EVERY)]
     assert np.isfinite(as_float32(odd)).all()
     assert (np.abs(as_float32(odd)) > FLOAT16_MAX).all()
@@ -36,7 +36,7 @@ def test_rows_go_into_the_array_that_is_given_and_those_of_float32_stay_where_th
 
 
 @given(arrays.arrays(np.float32, 20, elements=st.floats(-65504, 65504, width=32)))
-def test_what_is_kept_is_the_nearest_number_of_float16(numbers):
+def test_stored_numbers_are_the_nearest_float16(numbers):
     kept = as_float16(numbers)
     far = np.abs(numbers.astype(np.float64) - kept)
     for side in (np.inf, -np.inf):

@@ -90,7 +90,7 @@ def test_fewer_long_vectors_decide(monkeypatch):
     assert most[1] == 50
 
 
-def test_what_is_drawn_is_repeatable_ascending_and_each_once():
+def test_samples_are_repeatable_ascending_and_distinct():
     found = draw_sample(1000, 100, 5)
     assert (found == draw_sample(1000, 100, 5)).all() and (found != draw_sample(1000, 100, 6)).any()
     assert len(set(found.tolist())) == 100 and (np.diff(found) > 0).all()

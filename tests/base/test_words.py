@@ -157,7 +157,7 @@ def test_long_texts_are_read_in_parts_as_in_one_piece(texts, piece):
 
 
 @pytest.mark.parametrize("replaced", [0, 10_000])
-def test_each_character_joins_words_or_parts_them_wherever_it_stands(replaced, monkeypatch):
+def test_each_character_joins_or_separates_words_at_any_position(replaced, monkeypatch):
     tuned(monkeypatch, dividing_replaced=replaced)
     characters = [chr(i) for i in range(0x20000) if not 0xD800 <= i < 0xE000]
     # All of Latin and its neighbours, and of what comes then every seventh.
@@ -212,7 +212,7 @@ def test_words_of_any_text_are_runs_of_letters_digits_and_marks(texts):
         ("a well-\nknown Verständ‐\nnis ver-\nändert", ("well-known", "Verständnis", "verändert")),
     ],
 )
-def test_what_people_ask_for_is_among_the_words_of_a_text(text, queries):
+def test_words_of_questions_are_words_of_texts(text, queries):
     there = {*Analyzer().words([text]).vocabulary}
     for query in queries:
         wanted = {*Analyzer().words([query], is_query=True).vocabulary}

@@ -85,7 +85,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("command", [*READING, *WRITING[:-1]], ids=ids)
-def test_a_store_that_is_not_there_is_said_so_and_not_made(tmp_path, command):
+def test_a_missing_store_is_reported_and_not_created(tmp_path, command):
     done = run(*command, cwd=tmp_path)
     assert done.returncode == 1
     assert b"there is no store at store" in done.stderr
@@ -93,7 +93,7 @@ def test_a_store_that_is_not_there_is_said_so_and_not_made(tmp_path, command):
 
 
 @pytest.mark.parametrize("command", READING, ids=ids)
-def test_what_reads_changes_nothing(folder, command):
+def test_reading_commands_change_nothing(folder, command):
     before = files(folder)
     done = run(*command, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -102,7 +102,7 @@ def test_what_reads_changes_nothing(folder, command):
 
 
 @pytest.mark.parametrize("command", READING, ids=ids)
-def test_what_reads_works_where_nothing_can_be_written(folder, command):
+def test_reading_commands_work_without_write_permission(folder, command):
     for one in [folder / "store", *(folder / "store").rglob("*")]:
         one.chmod(0o555 if one.is_dir() else 0o444)
     done = run(*command, cwd=folder)
@@ -137,7 +137,7 @@ def test_a_store_of_a_newer_format_is_refused(folder, command):
     assert b"99" in done.stderr + done.stdout
 
 
-def test_evaluate_tells_how_often_the_right_points_are_found(folder):
+def test_evaluate_reports_how_often_the_right_points_are_found(folder):
     done = run("evaluate", "store", "things", "asked.jsonl", "-k", 1, cwd=folder)
     names, *rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
     assert names == ["setting", "recall@1", "95 %", "MRR@1", "95 %", "nDCG@1", "95 %"]
@@ -160,7 +160,7 @@ def test_evaluate_compares_two_modes_question_by_question(folder):
     assert changes[1]["found_by_first"] == ["p9"]
 
 
-def test_evaluate_tells_of_ids_that_are_not_there(folder):
+def test_evaluate_reports_missing_ids(folder):
     text = '{"query": "number", "ids": ["p1", "gone"]}\n'
     (folder / "asked.jsonl").write_text(text)
     words = ("evaluate", "store", "things", "asked.jsonl", "--json")
@@ -206,7 +206,7 @@ def test_evaluate_tells_of_ids_that_are_not_there(folder):
         (("nothing",), b"No such command"),
     ],
 )
-def test_what_cannot_be_meant_so_ends_with_two(folder, words, message):
+def test_invalid_arguments_end_with_exit_code_two(folder, words, message):
     done = run(*words, cwd=folder)
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr
@@ -280,7 +280,7 @@ def test_a_package_that_cannot_be_used_is_named_where_its_command_is(tmp_path, m
         assert done.stderr == b"error: retrieval-store-files 0.1 wants another core for sync\n"
 
 
-def test_what_is_stored_cannot_command_a_terminal(folder):
+def test_stored_text_cannot_control_a_terminal(folder):
     evil = "\x1b]0;owned\x07 \x1b[2J \u202egnp.exe \x9b31m \r over"
     with retrieval_store.Client(folder / "store") as client:
         client.get_collection("things", embedding_function=None).update(
@@ -321,7 +321,7 @@ def test_hits_are_read_on_a_terminal_and_parsed_from_a_pipe(tmp_path):
     assert "text_hash" not in piped
 
 
-def test_whoever_reads_a_pipe_may_stop(folder):
+def test_the_reader_of_a_pipe_may_stop(folder):
     with retrieval_store.Client(folder / "store") as client:
         client.get_collection("things", embedding_function=None).add(
             [f"q{i}" for i in range(5_000)], np.ones((5_000, 2))
@@ -355,7 +355,7 @@ def test_another_process_that_has_the_store_open_is_named(folder):
     assert json.loads(run("info", "store", "--json", cwd=folder).stdout)["open_in"] == []
 
 
-def test_dropping_asks(folder):
+def test_dropping_asks_for_confirmation(folder):
     done = run("drop", "store", "things", cwd=folder, stdin="n\n")
     assert done.returncode == 1
     assert b"with 30 points? [y/N]" in done.stdout and b"nothing was deleted" in done.stderr
@@ -367,7 +367,7 @@ def test_dropping_asks(folder):
 
 
 @pytest.mark.others
-def test_what_is_no_file_of_records_makes_no_collection(folder):
+def test_files_without_records_create_no_collection(folder):
     (folder / "bad.jsonl").write_text(
         '{"id": "a", "embedding": [1]}\n{"id": "b", "embedding": [NaN]}\n'
     )
@@ -516,7 +516,7 @@ def test_long_columns_share_what_short_ones_leave():
 
 @pytest.mark.others
 @pytest.mark.kills
-def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
+def test_a_copy_to_a_server_is_resumed_from_the_command_line(folder):
     with retrieval_store.Client(folder / "store") as client:
         client.get_collection("things", embedding_function=None).add(
             [f"q{i}" for i in range(3_000)], np.ones((3_000, 2))

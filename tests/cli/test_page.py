@@ -35,7 +35,7 @@ def matches(printed: str, expected: str) -> bool:
 
 
 @pytest.mark.checks
-def test_each_command_prints_what_the_page_says(tmp_path):
+def test_each_command_prints_what_is_documented(tmp_path):
     (tmp_path / "notes.jsonl").write_text("\n".join(NOTES) + "\n")
     (tmp_path / "letters").mkdir()
     for name, text in {"2024": "Dear Ada", "2025": "Dear Blaise", "empty": ""}.items():
@@ -49,7 +49,7 @@ def test_each_command_prints_what_the_page_says(tmp_path):
 
 
 @pytest.mark.others
-def test_every_command_stands_on_the_page():
+def test_every_command_is_on_the_page():
     from retrieval_store.cli.main import commands
 
     for name in commands.list_commands(Context(commands)):

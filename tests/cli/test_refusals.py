@@ -87,7 +87,7 @@ def test_bytes_that_are_no_text_are_refused(folder, words):
         assert done.returncode == 0, done.stderr
 
 
-def test_what_is_taken_ends_with_one_and_what_is_no_snapshot_with_two(folder):
+def test_existing_names_end_with_one_and_invalid_snapshots_with_two(folder):
     (folder / "there.jsonl").write_text("x")
     (folder / "full").mkdir()
     (folder / "full" / "file").write_text("x")
@@ -109,7 +109,7 @@ def test_what_is_taken_ends_with_one_and_what_is_no_snapshot_with_two(folder):
     assert run("restore", "cut.zip", "new", cwd=folder).returncode == 3
 
 
-def test_ids_that_are_not_there_are_told(folder):
+def test_missing_ids_are_reported(folder):
     done = run("get", "store", "things", "a", "x", "--json", cwd=folder)
     assert (done.returncode, done.stderr) == (0, b"no point has the id 'x'\n")
     done = run("get", "store", "things", "x", cwd=folder)
@@ -213,7 +213,7 @@ def test_json_on_a_terminal_is_printable(folder):
     assert json.loads(drawn)["metadata"]["k"] == evil
 
 
-def test_completion_asks_no_cluster_and_names_nothing_hidden(folder):
+def test_completion_calls_no_cluster_and_names_nothing_hidden(folder):
     context = SimpleNamespace(params={"store": "http://127.0.0.1:1"})
     assert names_completed(context, None, "") == []
     with QdrantClient(path=str(folder / "store")) as theirs:
@@ -235,7 +235,7 @@ def test_collections_of_named_vectors_are_kept_too(folder):
     assert done.returncode == 0 or b"holds one collection" in done.stderr
 
 
-def test_what_is_derived_is_made_again(folder, capsys):
+def test_derived_files_are_rebuilt(folder, capsys):
     root = folder / "store"
     folders = [one.parent for one in root.glob("*/points.sqlite")]
     damaged = [FileReport(one / "derived" / "codes.1", 1, "it is damaged") for one in folders]
@@ -245,7 +245,7 @@ def test_what_is_derived_is_made_again(folder, capsys):
     assert {"things", "named"} == {line.split("\t")[0] for line in printed.out.splitlines()[1:]}
 
 
-def test_verify_says_what_to_do(folder):
+def test_verify_suggests_what_to_do(folder):
     (points,) = [
         one for one in (folder / "store").glob("*/points.sqlite")
         if one.parent.name == json.loads(run("info", "store", "things", "--json", cwd=folder).stdout)["id"]

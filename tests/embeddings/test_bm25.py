@@ -48,7 +48,7 @@ def test_stopwords_of_a_set_are_remembered_in_one_order(kind):
 
 
 @pytest.mark.parametrize("texts", [["a cat", ""], ["", "a cat"], [""], ["a cat", "the of"], []])
-def test_a_text_without_words_has_an_empty_vector_wherever_it_stands(texts):
+def test_a_text_without_words_has_an_empty_vector_at_any_position(texts):
     sizes = [len(vector.indices) for vector in BM25Embedding()(texts)]
     assert sizes == [1 if "cat" in text else 0 for text in texts]
 

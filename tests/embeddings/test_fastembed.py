@@ -84,7 +84,7 @@ def test_models_that_were_trained_with_prefixes_get_them(fastembed):
     ]
 
 
-def test_a_model_that_was_let_go_of_is_loaded_again(fastembed):
+def test_a_released_model_is_loaded_again(fastembed):
     embed = FastEmbedEmbeddingFunction()
     before = embed(["a"])
     embed.close()
@@ -97,7 +97,7 @@ def test_a_model_that_was_let_go_of_is_loaded_again(fastembed):
     ("truncation", "tokens"),
     [({"max_length": 512}, 512), ({}, None), (None, None), ({"max_length": int(1e30)}, None)],
 )
-def test_the_tokenizer_tells_how_many_tokens_count(fastembed, truncation, tokens):
+def test_the_tokenizer_counts_tokens(fastembed, truncation, tokens):
     fastembed.truncation = truncation
     embed = FastEmbedEmbeddingFunction()
     assert (embed.max_tokens, max_tokens_of(embed)) == (tokens, tokens)
@@ -138,7 +138,9 @@ def test_a_collection_remembers_the_model_and_loads_none_that_only_a_store_names
     assert len(fastembed.made) == 2
 
 
-def test_where_a_model_cannot_be_had_it_is_said_what_can_be_done(fastembed, tmp_path, monkeypatch):
+def test_an_error_about_an_unavailable_model_says_what_can_be_done(
+    fastembed, tmp_path, monkeypatch
+):
     fastembed.failure = ValueError("Could not load model from any source.")
     with pytest.raises(
         EmbeddingFunctionError,

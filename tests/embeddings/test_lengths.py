@@ -87,7 +87,7 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
     assert numbers_of_tokens(texts, 5, lambda texts: 1 / 0).tolist() == [0] * 6
 
 
-def test_texts_of_which_nobody_counts_the_tokens_are_measured_by_their_characters(caplog):
+def test_texts_without_a_token_counter_are_measured_by_their_characters(caplog):
     uncounted = np.zeros(2, np.int64)
     models.warn_of_truncation("some", 2, ["a" * 128, "b" * 128], uncounted)
     assert not caplog.records
@@ -97,7 +97,7 @@ def test_texts_of_which_nobody_counts_the_tokens_are_measured_by_their_character
 
 @pytest.mark.models
 @pytest.mark.parametrize("function", [WordLlamaEmbedding, MiniLMEmbedding])
-def test_what_functions_count_is_what_they_read(function, caplog):
+def test_functions_count_the_tokens_that_they_read(function, caplog):
     embed = function()
     (marks,) = embed.count_tokens([""])
     longest = " ".join(["cat"] * (embed.max_tokens - marks))
@@ -133,7 +133,7 @@ def test_a_document_of_10_megabytes_and_a_query_of_5_take_little_memory():
     assert json.loads(done.stdout) < 200_000  # kilobytes; it were 5.8 million
 
 
-def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed):
+def test_a_plausible_token_limit_of_a_function_is_used(embed):
     class Says:
         def __init__(self, told):
             self.told = told

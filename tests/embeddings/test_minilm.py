@@ -139,7 +139,7 @@ def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch)
         ([None], InvalidTypeError, r"input\[0\] is of type NoneType"),
     ],
 )
-def test_what_is_no_text_is_refused_by_its_place(texts, error, message):
+def test_invalid_texts_are_refused_by_their_place(texts, error, message):
     with pytest.raises(error, match=message):
         MiniLMEmbedding()(texts)
 

@@ -109,7 +109,7 @@ def test_nothing_is_downloaded_before_the_model_is_used(hub, tmp_path):
     assert hub.asked == []
 
 
-def test_its_files_are_downloaded_once_of_one_revision_and_said_so(hub, tmp_path):
+def test_its_files_are_downloaded_once_from_one_revision_with_a_log(hub, tmp_path):
     message, log = ask(hub, tmp_path)
     assert message == EMBEDDED
     (line,) = [one for one in log.splitlines() if INT8 in one and "downloading" in one]
@@ -155,7 +155,7 @@ def test_a_download_that_is_cut_off_is_an_error_and_the_next_one_succeeds(hub, f
     assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
-def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(hub, tmp_path):
+def test_offline_nothing_is_requested_and_the_error_says_how_to_install_the_files(hub, tmp_path):
     message, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE forbids to download it" in message
     assert (
@@ -233,7 +233,7 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch, name)
         MiniLMEmbedding(threads=1)(["a"])
 
 
-def test_what_is_known_of_the_files_is_what_the_repository_has():
+def test_the_pinned_files_are_those_of_the_repository():
     """The tokenizer is the same file as in the package of the weights."""
     import hashlib
 

@@ -97,9 +97,7 @@ def test_only_texts_that_may_be_too_long_are_tokenized_twice(minilm, monkeypatch
     assert len(counted) == 24 + 2 and not any("short" in one for one in counted)
 
 
-def test_where_a_model_does_not_tell_what_it_reads_all_tokens_are_counted(
-    minilm, monkeypatch, caplog
-):
+def test_all_tokens_are_counted_if_a_model_does_not_report_its_limit(minilm, monkeypatch, caplog):
     as_a_new_process(monkeypatch)
     embed = SentenceTransformerEmbeddingFunction(minilm)
     models.forget_what_is_read(monkeypatch, embed)
@@ -107,7 +105,7 @@ def test_where_a_model_does_not_tell_what_it_reads_all_tokens_are_counted(
     assert "40 of 80 texts are longer" in caplog.text
 
 
-def test_a_model_that_was_let_go_of_is_loaded_again(minilm):
+def test_a_released_model_is_loaded_again(minilm):
     embed = SentenceTransformerEmbeddingFunction(minilm)
     before = embed(ANIMALS)
     embed.close()
@@ -305,7 +303,7 @@ def test_a_model_runs_on_a_gpu_where_there_is_one(cuda, mps, device):
     assert usual_device(torch) == device
 
 
-def test_a_clip_that_was_let_go_of_is_loaded_again(checkpoint):
+def test_a_released_clip_model_is_loaded_again(checkpoint):
     embed = OpenCLIPEmbeddingFunction(CLIP, checkpoint)
     before = embed(["a cat"])
     embed.close()

@@ -104,7 +104,7 @@ OLDER = {
 
 @pytest.mark.others
 @pytest.mark.parametrize("way", OLDER)
-def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
+def test_tokens_are_pooled_as_the_model_defines_in_older_and_newer_files(
     theirs, tmp_path, monkeypatch, way
 ):
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -121,7 +121,7 @@ def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
 
 @pytest.mark.others
 @pytest.mark.parametrize("counted", [True, False])
-def test_prompts_come_before_queries_and_documents_as_the_model_says(tmp_path, counted):
+def test_prompts_precede_queries_and_documents_as_the_model_defines(tmp_path, counted):
     pooling = {"pooling_mode_mean_tokens": True, "include_prompt": counted}
     prompts = {"prompts": {"query": "query: ", "document": "passage: "}}
     folder = write_model(tmp_path / "model", pooling=pooling, prompts=prompts)
@@ -143,7 +143,7 @@ def test_prompts_may_have_other_names_and_are_the_users_choice_in_the_end(small,
     assert np.allclose(other.embed_query(["a cat"]), plain(["text: a cat"]), atol=1e-6)
 
 
-def test_lengths_of_vectors_are_those_of_the_model_or_1_as_asked_for(theirs, tmp_path):
+def test_lengths_of_vectors_are_those_of_the_model_or_1_on_request(theirs, tmp_path):
     folder = write_model(tmp_path / "model", then=())
     plain = OnnxEmbedding(str(folder))(TEXTS)
     assert np.allclose(plain, theirs.encode(TEXTS), atol=2e-5)
@@ -153,7 +153,7 @@ def test_lengths_of_vectors_are_those_of_the_model_or_1_as_asked_for(theirs, tmp
     assert np.allclose(unit, plain / lengths, atol=1e-6)
 
 
-def test_as_many_tokens_count_as_the_model_says(theirs, tmp_path, monkeypatch):
+def test_the_number_of_tokens_is_limited_by_the_model(theirs, tmp_path, monkeypatch):
     folder = write_model(tmp_path / "model", texts={"max_seq_length": 16}, then=())
     ours = OnnxEmbedding(str(folder))
     assert max_tokens_of(ours) == 16
@@ -174,7 +174,7 @@ def test_texts_are_made_lower_case_where_the_model_wants_it(small, tmp_path):
         assert np.allclose(upper, lower, atol=1e-6) == lowers
 
 
-def test_pooling_of_texts_of_which_no_token_counts_gives_zeros_and_no_error():
+def test_pooling_of_texts_without_counted_tokens_gives_zeros_and_no_error():
     tokens, there = np.ones((1, 3, 2), np.float32), np.zeros((1, 3), np.bool_)
     for way in ("mean", "mean_sqrt_len_tokens", "weightedmean"):
         assert pool_tokens(tokens, there, way).tolist() == [[0, 0]]
@@ -193,7 +193,7 @@ def test_batches_take_every_text_once_and_bound_what_is_padded():
 # int8
 
 
-def test_a_graph_in_int8_is_used_where_that_is_asked_for(tmp_path):
+def test_a_graph_in_int8_is_used_on_request(tmp_path):
     small = directory() / "onnx" / "model_quint8_avx2.onnx"
     folder = write_model(tmp_path / "model", graph=small, file="onnx/model_quint8_avx2.onnx")
     found = OnnxEmbedding(str(folder), precision="int8")(TEXTS)
@@ -205,7 +205,7 @@ def test_a_graph_in_int8_is_used_where_that_is_asked_for(tmp_path):
     assert named.settings()["file"] == "model_quint8_avx2.onnx"
 
 
-def test_a_model_without_a_graph_in_int8_says_what_it_has(tmp_path):
+def test_a_model_without_a_graph_in_int8_names_its_graphs(tmp_path):
     folder = str(write_model(tmp_path / "model"))
     with pytest.raises(EmbeddingFunctionError, match="model_int8.onnx.*it has onnx/model.onnx"):
         OnnxEmbedding(folder, precision="int8")(["a"])
@@ -346,7 +346,7 @@ def test_a_name_is_found_in_the_cache_of_chroma_and_used_as_there(hub, small, tm
         ("a b%c", "download=True"),
     ],
 )
-def test_a_name_that_is_nowhere_is_not_asked_for_in_the_net(hub, monkeypatch, name, message):
+def test_an_unknown_name_is_not_looked_up_in_the_network(hub, monkeypatch, name, message):
     import socket
 
     def connect(*_):
@@ -369,7 +369,7 @@ except Exception as error:
 """
 
 
-def test_a_model_is_downloaded_when_that_is_asked_for_and_then_is_there(small, tmp_path):
+def test_a_model_is_downloaded_on_request_and_then_cached(small, tmp_path):
     write_model(tmp_path / "files", graph=small, prompts=PROMPTS)
     (tmp_path / "files" / "pytorch_model.bin").write_bytes(b"not needed")
     home = str(tmp_path / "home")
@@ -451,7 +451,7 @@ def test_a_model_is_shared_by_functions_and_gone_when_all_are_closed(small, tmp_
     assert np.array_equal(one(TEXTS), vectors)
 
 
-def test_logs_say_nothing_of_texts(tmp_path, caplog):
+def test_logs_contain_no_texts(tmp_path, caplog):
     with caplog.at_level(logging.DEBUG, logger="retrieval_store"):
         OnnxEmbedding(str(write_model(tmp_path / "model")))(["a secret cat"])
     assert "secret" not in caplog.text

@@ -125,7 +125,7 @@ def test_a_wait_that_makes_no_sense_is_passed_over(server):
         assert len(query) == 2
 
 
-def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatch):
+def test_passing_failures_are_retried_and_others_are_raised(server, monkeypatch):
     url, query, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
     failures += [(429, {"Retry-After": "0.01"}, "slow down"), (503, {}, "busy")]
@@ -175,18 +175,18 @@ def falling_silent(text):
             done.set()
 
 
-def test_a_server_that_falls_silent_within_an_error_has_said_its_status():
+def test_a_server_that_stops_within_an_error_has_sent_its_status():
     with falling_silent("so") as url, pytest.raises(EmbeddingFunctionError, match="answered 500"):
         OllamaEmbeddingFunction(base_url=url, timeout=0.1, retries=0)(["a"])
 
 
-def test_a_url_that_cannot_be_sent_is_told_as_one_that_cannot_be_reached():
+def test_an_invalid_url_is_reported_like_an_unreachable_one():
     for url in ["http://127.0.0.1:9/ü", f"http://{'a' * 64}.invalid"]:
         with pytest.raises(EmbeddingFunctionError, match="can't be reached"):
             OllamaEmbeddingFunction(base_url=url)(["a"])
 
 
-def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
+def test_this_machine_is_not_reached_through_a_proxy(server, monkeypatch):
     url, query, _ = server
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -201,7 +201,7 @@ def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
     assert len(query) == len(hosts)
 
 
-def test_vectors_of_another_length_than_was_asked_for_are_refused(server):
+def test_vectors_of_another_length_than_requested_are_refused(server):
     url, _, failures = server
     embed = OpenAIEmbeddingFunction("m", url, None, dimensions=3)
     assert embed(["abc"]).shape == (1, 3)
@@ -241,7 +241,7 @@ def test_keys_never_show_and_answers_must_fit(server, monkeypatch, tmp_path):
             OpenAIEmbeddingFunction("small", base)
 
 
-def test_how_a_server_is_asked_has_to_make_sense():
+def test_settings_of_requests_are_validated():
     for wrong in ({"batch_size": 0}, {"batch_size": 1.5}, {"timeout": 0}, {"timeout": "1"}):
         (name,) = wrong
         for kind in (OpenAIEmbeddingFunction, OllamaEmbeddingFunction):
@@ -416,7 +416,7 @@ def test_a_model_that_can_choose_gives_so_many_numbers(ollama):
         many(["a"])
 
 
-def test_without_ollama_or_its_model_it_is_said_what_to_do(ollama):
+def test_without_ollama_or_its_model_the_error_says_what_to_do(ollama):
     with pytest.raises(
         EmbeddingFunctionError, match=r"at http://127.0.0.1:1 .*`ollama serve`.*base_url="
     ):
@@ -430,7 +430,7 @@ def test_without_ollama_or_its_model_it_is_said_what_to_do(ollama):
         OllamaEmbeddingFunction("tiny", ollama.url + "/v1")(["a"])
 
 
-def test_passing_failures_of_ollama_are_tried_again_and_others_are_told(ollama):
+def test_passing_failures_of_ollama_are_retried_and_others_are_raised(ollama):
     embed = OllamaEmbeddingFunction("tiny", ollama.url, retries=2)
     busy = json.dumps({"error": "server busy, please try again"})
     ollama.failures += [(503, {"Retry-After": "0.01"}, busy), (500, {}, "")]
@@ -443,7 +443,7 @@ def test_passing_failures_of_ollama_are_tried_again_and_others_are_told(ollama):
     assert len(ollama.asked) == 1
 
 
-def test_what_is_no_vector_for_each_text_is_refused(ollama):
+def test_responses_without_a_vector_for_each_text_are_refused(ollama):
     for message in [
         {},
         {"embeddings": None},
@@ -462,7 +462,7 @@ def test_what_is_no_vector_for_each_text_is_refused(ollama):
             OllamaEmbeddingFunction("tiny", ollama.url, retries=0)(["a", "b"])
 
 
-def test_a_collection_remembers_its_model_and_asks_no_host_that_a_store_names(ollama, tmp_path):
+def test_a_collection_remembers_its_model_and_calls_no_stored_host(ollama, tmp_path):
     def embed(**more):
         return OllamaEmbeddingFunction("nomic-embed-text", ollama.url, batch_size=3, **more)
 
@@ -501,7 +501,7 @@ def test_a_collection_remembers_its_model_and_asks_no_host_that_a_store_names(ol
     assert ollama.asked[-1][1]["input"] == ["search_query: cats?"]
 
 
-def test_ollama_is_asked_once_how_many_tokens_a_model_takes_in(ollama):
+def test_ollama_is_asked_once_for_a_models_limit_of_tokens(ollama):
     embed = OllamaEmbeddingFunction("tiny", ollama.url)
     assert (embed.max_tokens, max_tokens_of(embed)) == (CONTEXT, CONTEXT)
     assert ollama.asked == [("/api/show", {"model": "tiny"})]
@@ -518,7 +518,7 @@ def test_ollama_is_asked_once_how_many_tokens_a_model_takes_in(ollama):
     assert max_tokens_of(OllamaEmbeddingFunction("tiny", "http://127.0.0.1:1")) is None
 
 
-def test_one_that_was_not_running_is_asked_again(ollama):
+def test_one_that_was_not_running_is_called_again(ollama):
     embed = OllamaEmbeddingFunction("tiny", ollama.url)
     ollama.failures += [(503, {}, "busy")]
     assert embed.max_tokens is None

@@ -23,7 +23,7 @@ def set_to(store, **aliases):
     store.change_aliases(lambda before: aliases)
 
 
-def test_an_alias_leads_to_its_collection_and_a_name_to_itself(two):
+def test_an_alias_resolves_to_its_collection_and_a_name_to_itself(two):
     set_to(two, b="one", a="two", c="one")
     assert [*two.aliases().items()] == [("a", "two"), ("b", "one"), ("c", "one")]
     assert two.resolve("a") == two.resolve("two") == two.by_name("two")

@@ -112,7 +112,7 @@ def test_not_more_than_sixteen_are_answered_at_once_and_those_with_other_fields_
     assert answers[1].result()["distances"] and answers[2].result()["distances"] is None
 
 
-def test_what_cant_be_asked_together_doesnt_wait(things, monkeypatch):
+def test_queries_that_cannot_be_batched_do_not_wait(things, monkeypatch):
     held = Held(monkeypatch, things)
     held.wanted = 1_000
     with ThreadPoolExecutor(1) as pool:
@@ -138,7 +138,7 @@ def test_a_query_that_fails_fails_alone(things, monkeypatch):
     assert held.sizes[:2] == [1, 3] and sorted(held.sizes[2:]) == [1, 1, 1]
 
 
-def test_each_sees_what_was_written_before_it_asked(things):
+def test_each_query_sees_all_writes_before_it(things):
     wrong = []
 
     def write_and_ask(seed):
@@ -158,7 +158,7 @@ def test_each_sees_what_was_written_before_it_asked(things):
     assert not wrong
 
 
-def test_nobody_waits_longer_than_is_said(monkeypatch, on_disk):
+def test_nobody_waits_longer_than_the_timeout(monkeypatch, on_disk):
     tuned(monkeypatch, query_seats=1, longest_wait=0.05)
     collection = on_disk.create_collection("things", embedding_function=None)
     collection.add(ids=["a"], embeddings=[[1.0] * DIMENSION])
@@ -176,7 +176,7 @@ def test_nobody_waits_longer_than_is_said(monkeypatch, on_disk):
         first.result()
 
 
-def test_all_that_wait_are_told_that_the_client_was_closed(on_disk, things):
+def test_all_waiting_calls_learn_that_the_client_was_closed(on_disk, things):
     errors = []
 
     def ask():

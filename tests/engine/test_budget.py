@@ -94,9 +94,7 @@ def test_answers_are_the_same_however_little_memory_there_is(tmp_path, expected,
     assert answers(tmp_path, 3) == expected
 
 
-def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(
-    tmp_path, limit, monkeypatch
-):
+def test_caches_besides_the_collection_in_use_stay_within_the_budget(tmp_path, limit, monkeypatch):
     inside.without_background(monkeypatch)  # which may have another collection in use
     held = []
 
@@ -109,7 +107,7 @@ def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(
     assert 100_000 < max(held) <= 200_000
 
 
-def test_what_the_budget_has_no_room_for_is_no_longer_in_memory(tmp_path, limit, monkeypatch):
+def test_evicted_caches_are_no_longer_in_memory(tmp_path, limit, monkeypatch):
     inside.without_background(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         one, other = (filled(client, name, 0) for name in ("one", "other"))
@@ -128,7 +126,7 @@ def test_what_the_budget_has_no_room_for_is_no_longer_in_memory(tmp_path, limit,
             assert in_memory() == expected
 
 
-def test_a_cache_lets_go_of_what_was_unused_for_longest():
+def test_a_cache_evicts_the_least_recently_used_entry():
     budget = MemoryBudget(100)
     in_use, cache = Cache(budget=budget), Cache(budget=budget)
     for key in "abcde":
@@ -145,7 +143,7 @@ def test_a_cache_lets_go_of_what_was_unused_for_longest():
     assert budget.cached_bytes == 0
 
 
-def test_what_was_not_counted_is_counted_in_the_end():
+def test_a_miscounted_budget_is_corrected_in_the_end():
     budget = MemoryBudget(100)
     in_use, cache = Cache(budget=budget), Cache(budget=budget)
     cache.put("large", None, 500)
@@ -210,9 +208,7 @@ ASKED = {  # what a reader may ask of ever new things
 
 
 @pytest.mark.parametrize("kind", ASKED)
-def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_counted(
-    tmp_path, traced, kind
-):
+def test_unlimited_new_queries_take_bounded_counted_memory(tmp_path, traced, kind):
     ask, count = ASKED[kind], 250
     # The log of what is asked for in vain, which pytest keeps, would be counted.
     with retrieval_store.Client(tmp_path, unknown_keys="ignore") as client:
@@ -331,7 +327,7 @@ def test_a_budget_is_a_number_of_bytes(tmp_path, budget):
         retrieval_store.Client(tmp_path, memory_budget=budget)
 
 
-def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
+def test_a_client_sets_the_budget_and_stats_reports_it(tmp_path, limit):
     with retrieval_store.Client(tmp_path, memory_budget=12_345) as client:
         reported = filled(client, "things", 1).stats()["budget"]
         assert reported["limit"] == 12_345
@@ -391,7 +387,7 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
         until(lambda: counted(things), "nobody made codes of what is in no file")
 
 
-def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
+def test_a_closed_stores_caches_no_longer_count_for_its_references(tmp_path, limit):
     before = budget_now()
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)

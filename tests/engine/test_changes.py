@@ -118,7 +118,7 @@ def test_others_see_nothing_of_it_before_the_end(tmp_path):
     store.close()
 
 
-def test_what_is_in_memory_cannot_be_read_in_the_middle_of_a_write():
+def test_a_store_in_memory_cannot_be_read_in_the_middle_of_a_write():
     points = points_of(inside.opened(None), v="l2")
     points.put(batch([1], v=[[1]]), ADD)
 
@@ -131,7 +131,7 @@ def test_what_is_in_memory_cannot_be_read_in_the_middle_of_a_write():
     assert points.count() == 1
 
 
-def test_known_points_are_left_alone_where_the_rules_say_so(points):
+def test_known_points_stay_unchanged_by_the_write_mode(points):
     new = with_payloads([1, 9], [{"n": 50}] * 2)
     result = points.put(new, WriteRules("ignore", "insert"))
     assert (result.inserted, result.updated, result.ignored) == (1, 0, [1])

@@ -146,7 +146,7 @@ def step(collection, model, chance):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_has_expired_is_gone_from_every_answer(expiring_points, clock, seed):
+def test_expired_points_are_in_no_result(expiring_points, clock, seed):
     chance, model = random.Random(seed), Model(clock)
     for _ in range(40):
         step(expiring_points, model, chance)
@@ -235,7 +235,7 @@ def test_a_copy_is_compared_while_records_expire(client, expiring_points, clock,
         assert 0 < copied.points < 40
 
 
-def test_what_expires_meanwhile_is_deleted_the_next_time(
+def test_points_that_expire_meanwhile_are_deleted_the_next_time(
     client, expiring_points, clock, monkeypatch
 ):
     expiring_points.add(

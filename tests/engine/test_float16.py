@@ -80,7 +80,7 @@ def problems(client):
 # What is kept.
 
 
-def test_what_comes_back_is_what_was_rounded_as_float32(client):
+def test_results_are_the_numbers_rounded_to_float32(client):
     odd = [0.1, -0.0, 65_504, -65_504, 6e-8, 1e-9, 1 / 3, 2_049]
     things = made(client)
     things.add(ids=["a", "b"], embeddings=[odd, np.ones(8)])
@@ -295,7 +295,7 @@ def test_verify_compares_what_is_derived_with_the_rounded_vectors(tmp_path, kind
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_a_stranger_wrote_as_no_number_does_no_harm(tmp_path, number, monkeypatch):
+def test_invalid_floats_written_by_others_do_no_harm(tmp_path, number, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         populated(client, "l2")
     (file,) = tmp_path.glob("*/*.vectors")

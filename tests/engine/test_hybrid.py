@@ -49,7 +49,7 @@ def test_hybrid_at_the_ends_is_one_leg_alone(texts):
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 0.9])
-def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
+def test_hybrid_ranks_by_reciprocal_ranks_and_returns_distances(texts, alpha):
     vector = np.eye(6)[1:2] + 0.1
     dense = texts.query(query_embeddings=vector)["ids"][0]
     text = texts.query(query_texts="river bank", mode="text")["ids"][0]
@@ -131,7 +131,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_words_weigh_as_much_as_the_best_of_them_says_of_the_query(client, seed):
+def test_words_weigh_as_much_as_the_best_document_covers_the_query(client, seed):
     rng = np.random.default_rng(seed)
     documents = [" ".join(rng.choice(WORDS, rng.integers(0, 9))) for _ in range(30)]
     vectors = rng.standard_normal((30, 4)).astype(np.float32)
@@ -180,7 +180,7 @@ def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vector
             assert things.explain(**query)["alphas"][0] > 0.99
 
 
-def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
+def test_an_explicit_fusion_or_alpha_is_used(texts):
     query = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2]}
 
     def scores(**how):
@@ -208,7 +208,7 @@ def test_adaptive_fusion_needs_words(client):
     assert things.query(**query, mode="hybrid")["scores"] == by_ranks
 
 
-def test_the_first_page_is_the_same_however_much_is_asked_for(client):
+def test_the_first_page_is_the_same_for_any_limit(client):
     rng = np.random.default_rng(2)
     words = [f"word{chr(97 + i)}" for i in range(26)]
     texts = [" ".join(rng.choice(words, 12)) for _ in range(900)]

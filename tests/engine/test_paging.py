@@ -84,7 +84,7 @@ def test_walking_along_the_index_and_sorting_find_the_same(points, monkeypatch, 
             assert points.number(expression) == len(every)
 
 
-def test_a_page_has_what_is_asked_of_its_points(points):
+def test_a_page_has_the_requested_fields(points):
     points.put(batch([7], v=[[3]]), UPSERT)
     got = points.page(None, 0, 4, Fields(payload=True, document=True, vectors=("v",), version=True))
     assert got.ids[:2] == [0, 1]

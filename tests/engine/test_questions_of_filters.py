@@ -212,5 +212,5 @@ class Filters(Asked):
         self.ask_known(who, -1, ways)
 
 
-def test_filters_find_what_fulfils_them_whatever_was_asked_and_written_before():
+def test_filters_match_right_after_any_queries_and_writes():
     run_state_machine_as_test(Filters, settings=turns(12, 10))

@@ -298,5 +298,5 @@ class Vectors(Asked):
 @pytest.mark.parametrize(
     "way", [*(pytest.param(way, marks=with_codes) for way in ("signs", "codes")), "graph", "floats"]
 )
-def test_the_nearest_are_found_whatever_was_asked_and_written_before(way):
+def test_the_nearest_are_found_after_any_queries_and_writes(way):
     run_state_machine_as_test(lambda: Vectors(way), settings=turns(6, 6))

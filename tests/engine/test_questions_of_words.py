@@ -189,5 +189,5 @@ class Words(Asked):
         super().teardown()
 
 
-def test_words_are_found_whatever_was_asked_and_written_before():
+def test_words_are_found_after_any_queries_and_writes():
     run_state_machine_as_test(Words, settings=turns(12, 10))

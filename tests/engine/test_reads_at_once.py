@@ -68,7 +68,7 @@ def read(points, ids, fields=TEXTS):
     return found.ids
 
 
-def test_few_ids_tell_what_many_tell(things):
+def test_reading_few_ids_equals_reading_many(things):
     points = filled(things, ["a", "7", 7, 8, 2**64 - 1, "été", "b"])
     assert read(points, ["b", "missing", 7, "a", 2**64 - 1]) == ["b", 7, "a", 2**64 - 1]
     assert read(points, [7, "7"]) == [7, "7"]
@@ -87,7 +87,7 @@ def test_ids_are_understood_in_the_state_that_they_are_used_in(things):
     assert sum("FROM head" in one for one in found) == 1  # so one transaction
 
 
-def test_counting_asks_for_the_last_write_alone(things):
+def test_counting_reads_only_the_last_write(things):
     points = filled(things, ["a", "b"])
     assert things.count() == 2
     assert len(statements(points, things.count)) == 1
@@ -95,7 +95,7 @@ def test_counting_asks_for_the_last_write_alone(things):
     assert things.count() == 3
 
 
-def test_what_another_process_deletes_is_gone_at_once(tmp_path):
+def test_deletions_by_another_process_are_visible_at_once(tmp_path):
     code = "import sys, retrieval_store\n"
     code += "retrieval_store.Client(sys.argv[1]).delete_collection('things')"
     with retrieval_store.Client(tmp_path) as client:

@@ -54,7 +54,7 @@ def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, dataty
         assert np.allclose(hit.scores, shift - hit.distances)
 
 
-def test_no_codes_and_no_index_are_made_for_what_they_cannot_tell(store, eager, monkeypatch):
+def test_no_codes_and_no_index_are_built_for_indistinguishable_vectors(store, eager, monkeypatch):
     tuned(monkeypatch, coded_cells=1)
     points = points_of(store, far="l1", near="l2")
     points.put(batch(list(range(300)), far=cloud(300), near=cloud(300)), ADD)
@@ -64,7 +64,7 @@ def test_no_codes_and_no_index_are_made_for_what_they_cannot_tell(store, eager, 
     assert spaces["far"]["indexed_slots"] == spaces["far"]["coded_slots"] == 0
 
 
-def test_several_vectors_of_a_point_are_rounded_as_the_datatype_says(store):
+def test_several_vectors_of_a_point_are_rounded_to_the_datatype(store):
     points = points_of(
         store,
         bytes=NewSpace("l1", kind="multi", datatype="uint8"),
@@ -99,7 +99,7 @@ def test_a_dimension_that_is_given_is_fixed_from_the_start(store):
         points.add_space("none", NewSpace("l2", dimension=0))
 
 
-def test_spaces_tell_what_they_are_and_how_many_points_have_a_vector(store):
+def test_spaces_report_their_parameters_and_number_of_points(store):
     points = points_of(store, v=NewSpace("cosine", datatype="uint8", dimension=2))
     points.add_space("words", NewSpace("ip", {"idf": True}, kind="sparse"))
     points.add_space("later", NewSpace("l1"))

@@ -253,7 +253,7 @@ def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(t
             assert ends == [NotFoundError] * 4
 
 
-def test_the_id_of_a_collection_that_is_there_is_never_begun_again(tmp_path):
+def test_the_id_of_an_existing_collection_is_never_reused(tmp_path):
     with (
         retrieval_store.Client(tmp_path / "a") as source,
         retrieval_store.Client(tmp_path / "b") as target,
@@ -327,7 +327,7 @@ def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(eithe
     assert either.count() == 0
 
 
-def test_of_kinds_of_collections_without_end_few_new_databases_are_kept(tmp_path, monkeypatch):
+def test_the_number_of_cached_database_templates_is_bounded(tmp_path, monkeypatch):
     inside.without_templates(monkeypatch)
     tuned(monkeypatch, templates_kept=2)
     store = inside.opened(tmp_path, "relaxed")
@@ -405,7 +405,7 @@ def test_a_collection_named_by_its_own_id_is_no_replaced_one(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted"])
-def test_a_store_whose_directory_is_gone_says_that_and_calls_nothing_deleted(tmp_path, how):
+def test_a_missing_store_directory_is_reported_and_no_collection_as_deleted(tmp_path, how):
     path = tmp_path / "store"
     with retrieval_store.Client(path) as client:
         things = client.create_collection("things", embedding_function=None)

@@ -117,7 +117,7 @@ def test_words_alone_need_no_vectors(in_memory, embed):
     assert embed.calls == []
 
 
-def test_more_questions_than_one_call_takes_are_each_asked(in_memory):
+def test_more_questions_than_one_call_takes_are_all_sent(in_memory):
     many = [{"query": WORDS[i % 3], "ids": ["rgb"[i % 3]]} for i in range(2_500)]
     result = retrieval_store.evaluate(in_memory, many, k=1, modes=["text"])
     expected = [[1, 1, 1], [0, 1, 1]]  # of equals the first, and "red" has a longer rival
@@ -127,7 +127,7 @@ def test_more_questions_than_one_call_takes_are_each_asked(in_memory):
     np.testing.assert_array_equal(values[3:], values[:-3])
 
 
-def test_a_collection_without_function_is_asked_by_the_questions_vectors(collection):
+def test_a_collection_without_function_is_queried_by_vectors(collection):
     collection.add(ids=["a", "b"], embeddings=[[0, 1], [1, 0]])
     queries = [
         {"query": "up", "ids": ["a"], "embedding": [0, 1]},
@@ -146,7 +146,7 @@ def test_vectors_of_questions_go_before_those_of_the_function(in_memory):
         retrieval_store.evaluate(in_memory, [ASKED[0], {**own, "embedding": [1, 2]}])
 
 
-def test_a_collection_that_can_answer_nothing_says_why(collection):
+def test_a_collection_that_cannot_answer_gives_the_reason(collection):
     collection.add(ids=["a"], embeddings=[[0, 1]])
     with pytest.raises(InvalidArgumentError, match="can answer no question: it has no embedding"):
         retrieval_store.evaluate(collection, ASKED)
@@ -162,7 +162,7 @@ def test_without_vectors_words_are_measured(client):
     assert result["text"].estimates["recall"] == retrieval_store.evaluation.Estimate(1, 1, 1)
 
 
-def test_ids_that_no_point_has_are_told_and_count_as_not_found(things, caplog):
+def test_ids_that_no_point_has_are_reported_and_count_as_not_found(things, caplog):
     queries = [{"query": "red", "ids": ["r", "gone"]}, {"query": "blue", "ids": ["gone", "lost"]}]
     result = retrieval_store.evaluate(things, queries, modes=["dense"])
     assert result.missing == ("gone", "lost")
@@ -193,7 +193,7 @@ def test_an_evaluation_prints_its_figures(in_memory):
     assert "<th>90 %</th>" in shown._repr_html_()
 
 
-def test_a_comparison_says_what_changed_and_in_which_questions(in_memory):
+def test_a_comparison_reports_changes_by_question(in_memory):
     result = retrieval_store.evaluate(in_memory, ASKED, k=1)
     compared = result.compare("text", "dense", measure="mrr")
     first, second = result["text"].values["mrr"], result["dense"].values["mrr"]
@@ -210,7 +210,7 @@ def test_a_comparison_says_what_changed_and_in_which_questions(in_memory):
     assert f"<td>{worse.found_by_second[0]}</td>" in compared._repr_html_()
 
 
-def test_what_changed_most_comes_first_and_both_ways_round(in_memory):
+def test_the_greatest_changes_come_first_in_both_directions(in_memory):
     words = (*WORDS, "thing")
     many = [{"query": word, "ids": [one]} for word in words for one in ("r", "g", "b", "rg")]
     result = retrieval_store.evaluate(in_memory, many, k=3)
@@ -255,7 +255,7 @@ def test_data_frames_have_a_row_for_each_question(in_memory):
     assert compared["difference"].tolist() == (compared["second"] - compared["first"]).tolist()
 
 
-def test_what_is_asked_obeys_no_terminal_and_no_browser(in_memory):
+def test_questions_do_not_control_a_terminal_or_a_browser(in_memory):
     queries = [{"query": "thing \x1b[31m<b>", "ids": ["g"]}, ASKED[0]]
     compared = retrieval_store.evaluate(in_memory, queries, k=1).compare("text", "dense")
     assert compared.worse
@@ -292,7 +292,7 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )  # fmt: skip
-def test_what_cannot_be_meant_so_is_refused_by_its_name(in_memory, given, message, kind):
+def test_invalid_arguments_are_refused_by_name(in_memory, given, message, kind):
     with pytest.raises(kind) as error:
         retrieval_store.evaluate(**{"collection": in_memory, "questions": ASKED, **given})
     assert str(error.value).startswith(message)

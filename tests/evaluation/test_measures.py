@@ -35,7 +35,7 @@ def test_the_measures_of_a_ranking_are_those_by_hand():
     )
 
 
-def test_what_stands_behind_the_first_k_does_not_count():
+def test_results_after_the_first_k_do_not_count():
     assert values_of({"a": 1}, ["x", "y", "a"], 2) == {"recall": 0, "mrr": 0, "ndcg": 0}
     assert values_of({"a": 1}, ["x", "y", "a"], 3) == {"recall": 1, "mrr": 1 / 3, "ndcg": 0.5}
 
@@ -65,7 +65,7 @@ def test_ndcg_is_that_of_scikit_learn(grades, ids, k):
 
 
 @given(all_grades, rankings, ks)
-def test_recall_and_mrr_are_what_their_definitions_say(grades, ids, k):
+def test_recall_and_mrr_equal_their_definitions(grades, ids, k):
     hits = [rank for rank, name in enumerate(ids[:k], 1) if name in grades]
     values = values_of(grades, ids, k)
     assert values["recall"] == pytest.approx(len(hits) / len(grades))

@@ -47,7 +47,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "message", "kind"), NO_FILE)
-def test_what_is_no_list_of_questions_is_refused(given, message, kind):
+def test_invalid_lists_of_questions_are_refused(given, message, kind):
     with pytest.raises(kind) as error:
         questions_of(given)
     assert message in str(error.value)
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         questions_of(tmp_path / "other.jsonl")
 
 
-def test_a_file_says_the_same_as_a_list(tmp_path):
+def test_a_file_gives_the_same_as_a_list(tmp_path):
     given = [
         {"query": "vin d\u2028été", "ids": ["a"]},
         {"query": "x", "ids": {"b": 2, "c": 0.5}, "embedding": [1, 2]},

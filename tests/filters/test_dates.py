@@ -35,7 +35,7 @@ strings = days | times | times.map(str.lower) | st.text(max_size=10)
 
 
 @given(st.lists(strings, min_size=1, max_size=60, unique=True))
-def test_a_string_says_the_time_that_it_says_to_that_engine(texts):
+def test_a_string_means_the_same_time_as_in_that_engine(texts):
     payloads = {i: {"v": text} for i, text in enumerate(texts)}
     with closing(Edge(payloads, {"v": models.PayloadSchemaType.DATETIME})) as edge:
         found = edge.values_in_order("v", descending=False)
@@ -50,7 +50,7 @@ def test_a_string_says_the_time_that_it_says_to_that_engine(texts):
         *(f"2023-{month:02}-{monthrange(2023, month)[1] + 1}" for month in range(1, 13)),
     ],
 )
-def test_what_is_no_time(text):
+def test_strings_that_are_no_times(text):
     assert micros_in(text) is None
 
 
@@ -66,7 +66,7 @@ def test_without_a_zone_it_is_utc(time):
 
 
 @given(strings)
-def test_a_year_of_four_digits_says_a_time_in_comparisons(text):
+def test_a_year_of_four_digits_is_a_time_in_comparisons(text):
     is_usual = text.lstrip(" ")[:5].rstrip("-").isdigit() and text.lstrip(" ")[4:5] == "-"
     assert time_in(text) == (micros_in(text) if is_usual else None)
 

@@ -96,7 +96,7 @@ def test_anything_as_where_document_is_an_expression_or_refused(anything):
 
 @fuzzed
 @given(garbage, garbage)
-def test_what_is_no_error_is_answered(things, where, where_document):
+def test_valid_filters_are_evaluated(things, where, where_document):
     for arguments in ({"where": where}, {"where_document": where_document}):
         try:
             found = things.get(**arguments)["ids"]

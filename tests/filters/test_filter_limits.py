@@ -127,7 +127,7 @@ def frames():
         frame = frame.f_back
 
 
-def test_an_expression_that_stands_in_itself_again_and_again_is_refused_at_once(populated):
+def test_an_expression_that_contains_itself_repeatedly_is_refused_at_once(populated):
     expression = OneOf(("n",), (1,))
     for _ in range(60):  # 2^60 terms for who walks through all of them
         expression = Or((expression, expression))
@@ -149,7 +149,7 @@ def test_very_many_terms_are_answered(populated, kind):
     assert len(populated.get(where={"$or": [{"n": i} for i in range(TERMS)]})["ids"]) == 5
 
 
-def test_what_is_no_expression_in_an_expression_is_named(populated):
+def test_other_values_in_an_expression_are_named(populated):
     class Own(Expression):
         """A condition of an unknown class."""
 
@@ -383,7 +383,7 @@ ONE = Exists(("a",))
         OneOf(("a", 0), ("x",)), Range(("a",), gte=True),
     ],
 )  # fmt: skip
-def test_what_would_mean_everything_or_letters_is_refused(client, wrong):
+def test_patterns_that_match_everything_or_letters_are_refused(client, wrong):
     things = client.create_collection("things", embedding_function=None)
     things.add(["a", "b"], [[1.0], [2.0]], [{"a": "jazz"}, {"a": "j"}])
     for call in (things.get, things.count, things.delete):

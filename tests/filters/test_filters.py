@@ -175,7 +175,7 @@ def test_numpy_scalars_and_arrays_serve_as_operands(values):
     assert values.get(where={"k": {"$in": np.array([1, 7])}})["ids"] == ["one", "one_float"]
 
 
-def test_a_key_with_dots_leads_inside_where_there_is_no_key_of_that_name(collection):
+def test_a_key_with_dots_is_a_path_unless_a_key_has_that_name(collection):
     metadatas = {
         "dotted": {"a.b": 1},
         "nested": {"a": {"b": 1}},
@@ -261,7 +261,7 @@ def test_years_have_four_digits(collection):
     assert found({"$lt": date(2030, 1, 1)}) == ["day"]
 
 
-def test_what_exists_how_long_lists_are_and_what_is_not_so(values):
+def test_existence_lengths_of_lists_and_negations(values):
     def found(where):
         return values.get(where=where)["ids"]
 

@@ -109,7 +109,7 @@ class EndsWith(DocumentLeaf):
     ],
 )
 @pytest.mark.local  # what a user's own class means can't be sent
-def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node, expected):
+def test_the_definition_of_a_node_is_enough_for_right_results_everywhere(populated, node, expected):
     assert populated.get(where=node)["ids"] == expected
     assert sorted(populated.query(query_embeddings=[0, 0], where=node)["ids"][0]) == expected
     candidates = [Candidate(f"p{i}", {"n": i}, f"document {i}") for i in range(5)]
@@ -121,7 +121,7 @@ def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node
 
 
 @pytest.mark.local  # what a user's own class means can't be sent
-def test_a_node_is_asked_of_the_values_that_its_reading_sees(populated):
+def test_a_node_is_called_with_the_values_of_its_reading(populated):
     metadatas = [{"n": n} for n in (1, [2, 3], [2, 4, None], [], [[1]])]
     populated.update(ids=[f"p{i}" for i in range(5)], metadatas=metadatas)
     candidates = [Candidate(f"p{i}", one, None) for i, one in enumerate(metadatas)]
@@ -148,7 +148,7 @@ class Divides(ValueLeaf):
 
 @pytest.mark.parametrize("by", [2, 3])
 @pytest.mark.local  # what a user's own class means can't be sent
-def test_nodes_of_a_users_own_are_asked_anew(populated, by):
+def test_nodes_of_a_users_own_are_evaluated_each_time(populated, by):
     multiples = [f"p{i}" for i in range(5) if i % by == 0]
     for _ in range(3):
         for node in (Divides(("n",), by), And((Divides(("n",), by), Exists(("n",))))):
@@ -176,7 +176,7 @@ def test_the_mistakes_of_a_node_are_no_damage(populated):
     assert populated.count() == 5
 
 
-def test_what_is_no_node_is_refused_with_its_type():
+def test_an_argument_that_is_no_node_is_refused_with_its_type():
     with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
         check_expression(And(({"n": 1},)))  # type: ignore[arg-type]
 
@@ -201,7 +201,7 @@ def test_what_is_no_node_is_refused_with_its_type():
         (TextMatches(("n",), "("), "not a regular expression of RE2: missing"),
     ],
 )
-def test_what_no_point_can_hold_is_refused_and_is_no_damage(populated, node, message):
+def test_impossible_conditions_are_refused_and_no_damage(populated, node, message):
     populated.get(where=Range(("n",)))  # whose answer is kept
     with pytest.raises(InvalidFilterError, match=message):
         populated.get(where=Not(node))

@@ -173,7 +173,7 @@ def filters_of_rows(random, allowed):
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0), st.data())
-def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data):
+def test_excluded_rows_are_not_candidates_and_the_others_are(seed, metric, share, data):
     kernel().use(data.draw(st.sampled_from(SETS)))
     random = np.random.default_rng(seed)
     rows = random.standard_normal((700, 24)).astype(np.float32)
@@ -245,7 +245,7 @@ HARD_TO_TELL = {
     ("kind", "metric"),
     [(kind, metric) for kind, (_, each) in HARD_TO_TELL.items() for metric in each],
 )
-def test_few_floats_are_left_of_what_is_hard_to_tell_apart(kind, metric):
+def test_few_floats_remain_of_similar_vectors(kind, metric):
     make, _ = HARD_TO_TELL[kind]
     rows = make(np.random.default_rng(0)).astype(np.float32)
     rows, others = rows[:-3], rows[-3:]
@@ -277,7 +277,7 @@ def test_a_frame_is_shared_by_rows_of_one_kind_and_by_no_others():
         assert not serves(frame, best_frame(other, metric, 3), other)
 
 
-def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
+def test_queries_with_too_many_candidates_are_separated_from_the_others():
     rows = np.vstack([np.ones((3_000, 16)), -np.eye(16)]).astype(np.float32)
     queries, lengths = usable(np.vstack([np.ones(16), -np.eye(16)[0]]).astype(np.float32), "cosine")
     pieces = coded(rows, "cosine", 1)
@@ -337,7 +337,7 @@ def test_the_largest_sums_do_not_overflow(instructions):
     assert not len(missed(rows, queries, "ip", 1, found))
 
 
-def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
+def test_rows_of_very_different_lengths_are_found_at_any_position():
     """The query is the centre, so only lengths distinguish rows; most don't match."""
     base = np.zeros((64, 32), np.float32)
     base[:, 0] = 1

@@ -85,7 +85,7 @@ def test_a_vector_too_short_to_be_squared_is_near_by_its_direction(size):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
+def test_equal_vectors_have_equal_distances_at_any_position(metric):
     random = np.random.default_rng(3)
     rows = random.standard_normal((2_001, 37)).astype(np.float32)
     rows[[0, 5, 999, 1_000, 1_999, 2_000]] = rows[0]

@@ -52,7 +52,7 @@ def tamper(data, moves):
 
 @pytest.mark.parametrize("count", [1, 7, 1_000])
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_what_was_saved_is_what_is_loaded(tmp_path, metric, count):
+def test_saved_graphs_are_loaded_unchanged(tmp_path, metric, count):
     saved, loaded = (HNSWIndex(DIMENSION, metric, SMALL["hnsw"]) for _ in range(2))
     saved.add(cloud(count))
     saved.save(tmp_path / "saved")

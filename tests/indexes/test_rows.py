@@ -101,7 +101,7 @@ def test_a_test_holds_where_its_condition_does(condition, height, rows):
     assert (test.bits(height) == bits_of(expected[:height])).all()
 
 
-def test_without_a_compiled_part_numpy_asks(way):
+def test_without_the_compiled_part_numpy_evaluates(way):
     numbers = np.arange(100, dtype=np.uint8)
     condition = Numbered(numbers, (address(numbers), 1, 0, 100), (20, 50), None, NOWHERE, NOWHERE)
     test = RowTest.of(Terms("none", (condition,)))
@@ -110,7 +110,7 @@ def test_without_a_compiled_part_numpy_asks(way):
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("all", True), ("any", False), ("none", True)])
-def test_of_no_conditions_all_hold_and_none_does(way, kind, expected):
+def test_empty_and_is_true_and_empty_or_is_false(way, kind, expected):
     test = RowTest.of(Terms("any", (Terms(kind, ()),)))
     assert test.has(np.array([0, 7])).tolist() == [expected] * 2
     assert test.has(range(0)).tolist() == []

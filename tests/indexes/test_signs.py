@@ -83,7 +83,7 @@ def test_with_errors_without_limit_all_are_found(cloud, metric, instructions):
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
+def test_hits_of_all_instruction_sets_agree_and_distances_are_exact(data):
     metric = data.draw(st.sampled_from(BY_PRODUCTS))
     dimension = data.draw(st.sampled_from([1, 7, 31, 64, 100, 127, 128, 257, 511, 512, 777, 4_096]))
     count, k = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 30))
@@ -110,7 +110,7 @@ def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
 
 @EVERY_SET
 @pytest.mark.parametrize(("metric", "dimension"), [("l2", 64), ("ip", 256), ("cosine", 256)])
-def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
+def test_as_many_are_found_as_the_errors_imply(metric, dimension, instructions):
     """With random directions, all hits are just above the threshold, so fewer are found than
     otherwise, but never fewer than the number of standard errors implies."""
     kernel().use(instructions)
@@ -155,7 +155,7 @@ def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, s
         assert found_of([np.sort(far[allowed])[:10]], found) >= 0.8
 
 
-def test_copies_of_codes_are_searched_alike():
+def test_copies_of_codes_give_the_same_results():
     random = np.random.default_rng(8)
     rows = groups(random, 2_000, 128)
     frame, slots = best_frame(rows, "l2", 5), np.flatnonzero(random.random(2_000) < 0.3)
@@ -233,7 +233,7 @@ def test_a_vector_that_is_not_what_was_coded_is_among_what_is_to_be_verified():
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("dimension", [33, 256])
-def test_scores_by_signs_are_off_by_what_their_errors_say(metric, dimension):
+def test_scores_by_signs_deviate_by_their_errors(metric, dimension):
     random = np.random.default_rng(12)
     rows = groups(random, 4_000, dimension)
     codes, off = encoded(rows, metric), []

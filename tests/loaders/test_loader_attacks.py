@@ -332,7 +332,7 @@ def test_not_a_byte_from_outside_of_root_while_links_are_swapped(tmp_path, what)
         assert seen_in_both_states(load, uris, 1_000, swaps) == {"inside", None}
 
 
-def test_no_name_leads_out_of_root(tmp_path):
+def test_no_name_resolves_outside_of_root(tmp_path):
     root = tmp_path / "root"
     (root / "a").mkdir(parents=True)
     (tmp_path / "root-beside").mkdir()
@@ -586,7 +586,7 @@ def icon(picture, width=16, height=16):
     return directory + entry + picture
 
 
-def test_an_icon_that_is_larger_than_it_says_is_refused(tmp_path):
+def test_an_icon_larger_than_declared_is_refused(tmp_path):
     (tmp_path / "large.ico").write_bytes(icon(png(9_000, 9_000, pixels=bytes(1_000))))
     bitmap = struct.pack("<IiiHHIIiiII", 40, 9_000, 18_000, 1, 1, 0, 0, 0, 0, 0, 0)
     (tmp_path / "bitmap.ico").write_bytes(icon(bitmap + bytes(2_000_000)))
@@ -597,7 +597,7 @@ def test_an_icon_that_is_larger_than_it_says_is_refused(tmp_path):
     assert ImageLoader()([str(tmp_path / "good.ico")])[0].shape == (32, 32, 3)
 
 
-def test_what_begins_as_an_icon_is_not_read_as_anything_else(tmp_path):
+def test_files_that_begin_as_an_icon_are_not_read_as_anything_else(tmp_path):
     """As TGA, which has no signature of its own, it would have 30,000 x 30,000 pixels."""
     head = struct.pack("<BBBHHBHHHHBB", 0, 0, 1, 0, 0, 0, 0, 0, 30_000, 30_000, 8, 0)
     (tmp_path / "both").write_bytes(head + bytes(100))

@@ -126,7 +126,7 @@ def hostile(folder):
     }
 
 
-def test_what_cannot_be_loaded_is_an_error_with_its_uri_or_none(tmp_path):
+def test_unloadable_uris_are_an_error_with_the_uri_or_none(tmp_path):
     causes = hostile(tmp_path)
     load, skip = ImageLoader(max_bytes=2_000_000), ImageLoader(max_bytes=2_000_000, on_error="skip")
     for name, message in causes.items():
@@ -150,7 +150,7 @@ def test_the_limit_on_pixels_can_be_set(tmp_path):
         ImageLoader(max_pixels=10_000)([uri])
 
 
-def test_an_extension_says_nothing(tmp_path):
+def test_an_extension_has_no_output(tmp_path):
     Image.fromarray(PHOTO).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert np.array_equal(ImageLoader()([str(tmp_path / "a.jpg")])[0], PHOTO)
@@ -215,7 +215,7 @@ def server(tmp_path):
     running.server_close()
 
 
-def test_what_a_server_broke_off_is_not_taken_for_the_whole(server):
+def test_a_partial_response_is_not_used_as_the_whole(server):
     load = ImageLoader(schemes=("http",), private_addresses=True)
     assert load([f"{server}/photo.png"])[0].shape == PHOTO.shape
     with pytest.raises(DataLoaderError, match=r"broke off after [\d,]+ of [\d,]+ bytes"):
@@ -471,7 +471,7 @@ def test_public_addresses_are_those_that_can_be_reached_from_everywhere(address)
     refuse_private(address)
 
 
-def test_whatever_the_standard_library_calls_private_is_refused():
+def test_all_addresses_that_the_standard_library_calls_private_are_refused():
     """Except for addresses that IANA has since declared globally reachable, as newer versions of
     the library know."""
     tables = [ipaddress._IPv4Constants, ipaddress._IPv6Constants]
@@ -514,7 +514,7 @@ def test_one_uri_that_makes_no_sense_does_not_spoil_the_others(tmp_path):
     assert [item is None for item in loaded] == [True] * (len(odd) + 1) + [False]
 
 
-def test_what_was_skipped_is_never_embedded(client, tmp_path):
+def test_skipped_inputs_are_never_embedded(client, tmp_path):
     uris = pictures(tmp_path)
     things = client.create_collection(
         "things", embedding_function=colours, data_loader=ImageLoader(on_error="skip")
@@ -527,7 +527,7 @@ def test_what_was_skipped_is_never_embedded(client, tmp_path):
     assert things.count() == 1
 
 
-def test_what_is_left_out_is_told_and_the_others_are_written(client, tmp_path, caplog):
+def test_omitted_images_are_reported_and_the_others_are_written(client, tmp_path, caplog):
     uris, gone = pictures(tmp_path), str(tmp_path / "none.png")
     things = client.create_collection(
         "things", embedding_function=colours, data_loader=ImageLoader(on_error="skip")

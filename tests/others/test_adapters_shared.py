@@ -104,7 +104,7 @@ def test_places_and_lists_are_named_where_they_are_wrong(tmp_path):
         refuse_unknown({"k": 1, "n": 1}, ("k", "filter"), "search")
 
 
-def test_what_is_diverse_is_near_and_unlike_what_was_taken():
+def test_diverse_hits_are_near_and_unlike_earlier_ones():
     vectors = [[1.0, 0.0], [1.0, 0.01], [0.7, 0.7]]
     assert diversify([1.0, 0.0], vectors, 2, 1.0) == [0, 1]
     assert diversify([1.0, 0.0], vectors, 2, 0.3) == [0, 2]

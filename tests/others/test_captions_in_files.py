@@ -27,7 +27,7 @@ def test_records_and_files_bring_both(client, painter, tmp_path):
         assert {**found, "embeddings": 0} == {**everything, "embeddings": 0}
 
 
-def test_a_file_without_vectors_says_what_is_embedded(client, painter, tmp_path):
+def test_a_file_without_vectors_names_what_is_embedded(client, painter, tmp_path):
     photos = client.create_collection("first", embedding_function=embed, data_loader=painter)
     path = tmp_path / "photos.jsonl"
     path.write_text('{"id": "rose", "uri": "red.png", "document": "a rose"}\n')

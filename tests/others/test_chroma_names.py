@@ -22,7 +22,7 @@ from retrieval_store.errors import (
 from tests.helpers.circumstances import note_settings_anew
 
 
-def test_settings_tenants_and_databases_that_say_what_is_so_are_accepted(tmp_path):
+def test_settings_tenants_and_databases_with_actual_values_are_accepted(tmp_path):
     theirs = chromadb.Settings(allow_reset=True, anonymized_telemetry=False)
     for settings in (theirs, {"allow_reset": True}, retrieval_store.Settings(allow_reset=True)):
         with retrieval_store.PersistentClient(
@@ -56,14 +56,14 @@ def test_settings_tenants_and_databases_that_say_what_is_so_are_accepted(tmp_pat
         ({"settings": 7}, "settings is 7"),
     ],
 )
-def test_what_they_would_mean_otherwise_is_refused_by_name(arguments, named):
+def test_arguments_with_another_meaning_are_refused_by_name(arguments, named):
     for make in (retrieval_store.Client, retrieval_store.EphemeralClient):
         with pytest.raises(InvalidArgumentError, match=named):
             make(**arguments)
 
 
 @pytest.mark.parametrize("kind", [chromadb.Settings, retrieval_store.Settings])
-def test_settings_may_say_where_a_store_lies(tmp_path, monkeypatch, kind):
+def test_settings_may_contain_the_path_of_a_store(tmp_path, monkeypatch, kind):
     """In the form in which mem0, autogen, semantic-kernel and crewAI write it."""
     path = str(tmp_path / "store")
     settings = kind(anonymized_telemetry=False)
@@ -97,7 +97,7 @@ def test_settings_may_say_where_a_store_lies(tmp_path, monkeypatch, kind):
             wrong()
 
 
-def test_names_that_programs_ask_of_clients_and_collections(client):
+def test_names_that_programs_use_on_clients_and_collections(client):
     assert isinstance(client, retrieval_store.ClientAPI)
     function = lambda texts: [[1.0, 2.0]] * len(texts)  # noqa: E731
     assert (
@@ -115,7 +115,7 @@ def test_a_directory_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_client_tells_of_itself(client):
+def test_a_client_describes_itself(client):
     before = time.time_ns()
     assert before <= client.heartbeat() <= time.time_ns()
     assert client.get_version() == retrieval_store.__version__
@@ -155,7 +155,7 @@ def test_a_collection_has_a_length_and_members(client):
 
 
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_what_holds_a_store_open_is_not_copied(client, copied):
+def test_open_clients_and_collections_cannot_be_copied(client, copied):
     things = client.create_collection("things", embedding_function=None)
     for held in (client, things):
         with pytest.raises(InvalidTypeError, match="open .* by its path there"):

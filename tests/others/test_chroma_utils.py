@@ -54,7 +54,7 @@ def test_the_first_lines_of_code_for_chroma_work():
         exec(line.replace("chromadb", "retrieval_store"), {})
 
 
-def test_nothing_is_loaded_before_it_is_asked_for():
+def test_nothing_is_loaded_before_it_is_needed():
     code = "import retrieval_store, sys; retrieval_store.utils.embedding_functions; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
@@ -65,7 +65,7 @@ def test_nothing_is_loaded_before_it_is_asked_for():
     assert "numpy" not in loaded and ours_loaded - modules == {"retrieval_store.utils", here}
 
 
-def test_every_name_is_here_or_says_what_to_do():
+def test_every_name_exists_or_names_the_alternative():
     names = {*theirs.__all__, *theirs._all_classes, *vars(theirs)}
     public = {
         name for name in names if name[0] != "_" and not inspect.ismodule(getattr(theirs, name))
@@ -173,7 +173,7 @@ def test_arguments_that_mean_nothing_here_are_refused_by_name(make, named):
         make()
 
 
-def test_the_type_of_a_key_is_told_and_not_the_key():
+def test_the_type_of_a_key_is_shown_and_not_the_key():
     with pytest.raises(InvalidTypeError, match="api_key is of type bytes") as reported:
         ours.OpenAIEmbeddingFunction(b"s3cret")
     assert "s3cret" not in str(reported.value)

@@ -80,7 +80,7 @@ def run(package):
     return names["result"]
 
 
-def test_a_program_runs_alike_after_changing_the_import(tmp_path, monkeypatch):
+def test_a_program_behaves_the_same_after_changing_the_import(tmp_path, monkeypatch):
     results = []
     for package in ("chromadb", HERE):
         folder = tmp_path / package
@@ -121,13 +121,13 @@ def test_names_are_those_of_this_package():
         ),
     ],
 )
-def test_what_is_not_here_says_why(line, why):
+def test_missing_modules_give_the_reason(line, why):
     with pytest.raises(ImportError, match=why) as refused:
         exec(line, {"retrieval_store": retrieval_store})
     assert isinstance(refused.value, RetrievalStoreError)
 
 
-def test_a_name_that_nobody_has_is_an_ordinary_error(tmp_path):
+def test_a_missing_attribute_is_an_ordinary_error(tmp_path):
     assert not hasattr(retrieval_store.chromadb, "nothing")
     assert not hasattr(retrieval_store.chromadb.utils.embedding_functions, "nothing")
     with pytest.raises(ModuleNotFoundError, match=r"retrieval_store\.chromadb\.nothing"):
@@ -146,13 +146,13 @@ def test_a_name_that_nobody_has_is_an_ordinary_error(tmp_path):
         ("utils.embedding_functions.cohere_embedding_function", "any callable"),
     ],
 )
-def test_a_module_that_is_not_here_says_why(name, why):
+def test_a_missing_module_gives_the_reason(name, why):
     for _ in range(2):
         with pytest.raises(ImportError, match=rf"{HERE}\.[\w.]+ isn't here: .*{why}"):
             importlib.import_module(f"{HERE}.{name}")
 
 
-def test_every_module_of_chromadb_is_here_or_says_why_it_is_not():
+def test_every_module_of_chromadb_exists_or_gives_the_reason():
     walked = pkgutil.walk_packages(theirs.__path__, "chromadb.", onerror=lambda name: None)
     names = [one.name for one in walked if ".test" not in one.name]
     assert len(names) > 100
@@ -163,7 +163,7 @@ def test_every_module_of_chromadb_is_here_or_says_why_it_is_not():
             assert "isn't here: " in str(error)
 
 
-def test_every_name_of_chromadb_is_here_or_says_why_it_is_not():
+def test_every_name_of_chromadb_exists_or_gives_the_reason():
     names = {name for name in dir(theirs) if not name.startswith("_")}
     for name in names - {"Dict", "Optional", "Union", "Path"}:  # what its module imports
         if not isinstance(getattr(theirs, name), types.ModuleType):
@@ -171,7 +171,7 @@ def test_every_name_of_chromadb_is_here_or_says_why_it_is_not():
                 getattr(retrieval_store.chromadb, name)
 
 
-def test_batches_are_cut_as_the_client_says(client):
+def test_batches_have_the_clients_size(client):
     from retrieval_store.chromadb.utils.batch_utils import create_batches
 
     ids, documents = [str(i) for i in range(5)], [f"text {i}" for i in range(5)]

@@ -161,7 +161,7 @@ def test_an_application_moves_to_a_cluster_and_loses_nothing(run, tmp_path):
 # A memory
 
 
-def test_an_assistant_remembers_what_it_was_told(run, tmp_path):
+def test_an_assistant_remembers_earlier_messages(run, tmp_path):
     text = "My sister lives in Lisbon.\nThe spare key is with the neighbour.\n"
     first = run("agent_memory.py", "memory", cwd=tmp_path, says=text)
     assert first.count("1 added to notes") == 2

@@ -74,7 +74,7 @@ def test_metadata_filters_example(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["langchain_rag.py", "llama_index_rag.py"])
-def test_rag_examples_find_what_they_are_asked_and_keep_it(run, tmp_path, name):
+def test_rag_examples_answer_and_store(run, tmp_path, name):
     example = ROOT / "examples" / name
     first = run(example, tmp_path / "store", cwd=tmp_path)
     assert re.match(r"\d,\d{3} \w+ of the language reference", first)
@@ -88,7 +88,7 @@ def test_rag_examples_find_what_they_are_asked_and_keep_it(run, tmp_path, name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_snippets_run_and_print_what_the_page_says(page, run, tmp_path):
+def test_python_snippets_run_and_print_what_is_documented(page, run, tmp_path):
     """The Python blocks of a page run in order as one program. A comment `# → x` after a printing
     line is its expected output. If the program leaves files, it runs again in the same
     directory."""

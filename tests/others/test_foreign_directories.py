@@ -82,7 +82,7 @@ def test_a_directory_of_another_program_is_refused_and_left_as_it_is(tmp_path, m
 
 
 @pytest.mark.parametrize("name", [".DS_Store", ".gitignore", "lost+found"])
-def test_what_lies_about_in_any_directory_is_no_other_program(tmp_path, name):
+def test_common_files_of_any_directory_are_not_another_program(tmp_path, name):
     (tmp_path / name).mkdir()
     with retrieval_store.Client(tmp_path) as client:
         assert client.count_collections() == 0
@@ -184,7 +184,7 @@ def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monk
         assert client.get_collection("things", embedding_function=None).count() == 1
 
 
-def test_what_a_creator_named_and_someone_swept_is_named_again(tmp_path, monkeypatch):
+def test_a_name_swept_by_others_is_recorded_again_by_its_creator(tmp_path, monkeypatch):
     writes = []
 
     def sweep_before_the_second():
@@ -202,7 +202,7 @@ def test_what_a_creator_named_and_someone_swept_is_named_again(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["../outside", "", "x", 7])
-def test_an_unfinished_collection_with_a_name_that_leads_elsewhere_is_damage(tmp_path, name):
+def test_an_unfinished_collection_with_a_path_outside_is_damage(tmp_path, name):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "points.sqlite").write_text("precious")

@@ -34,7 +34,7 @@ def theirs():
         {"$and": [{"#document": {"$contains": "s"}}, {"n": {"$lt": 3}}]},
     ],
 )
-def test_the_document_may_stand_in_where(client, theirs, where):
+def test_a_document_condition_may_be_part_of_where(client, theirs, where):
     ours = filled(client)
     assert ours.get(where=where)["ids"] == theirs.get(where=where)["ids"] != []
 
@@ -60,20 +60,20 @@ def test_embeddings_are_arrays(client, theirs):
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_as_many_as_none_can_not_be_asked_for(client, theirs, count):
+def test_a_limit_below_1_is_refused(client, theirs, count):
     with pytest.raises(InvalidArgumentError, match=f"n_results is {count}, expected at least 1"):
         filled(client).query(query_embeddings=[[1, 2]], n_results=count)
     with pytest.raises(TypeError, match=f"results {count}"):
         theirs.query(query_embeddings=[[1, 2]], n_results=count)
 
 
-def test_what_is_no_number_is_refused_and_not_lost(client):
+def test_invalid_numbers_are_refused_and_not_lost(client):
     with pytest.raises(InvalidMetadataError, match=r"metadatas\[0\]\['v'\] is nan"):
         filled(client).add(ids=["n"], embeddings=[[1, 1]], metadatas=[{"v": float("nan")}])
 
 
 @pytest.mark.embedded
-def test_a_handle_whose_collection_is_gone_says_so(tmp_path):
+def test_a_handle_of_a_deleted_collection_raises(tmp_path):
     for path in (None, tmp_path):
         with retrieval_store.Client(path) as client:
             things = filled(client)

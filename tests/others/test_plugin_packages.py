@@ -87,7 +87,9 @@ def test_without_its_package_the_scheme_of_a_url_is_unknown(tmp_path):
     assert "InvalidArgumentError: url is 'sqlitefile:///tmp/x.db'" in done.stderr
 
 
-def test_without_its_package_a_collection_is_searched_exactly_and_says_so(with_usearch, tmp_path):
+def test_without_its_package_a_collection_is_searched_exactly_with_a_warning(
+    with_usearch, tmp_path
+):
     run(USE_INDEX, with_usearch, tmp_path)
     program = """
 import retrieval_store

@@ -230,7 +230,7 @@ def test_the_first_steps_of_a_program_run_by_changing_one_import():
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u00ad"])
-def test_a_text_with_nothing_in_it_of_which_a_model_makes_zeros_is_no_point(text):
+def test_an_empty_text_that_a_model_embeds_as_zeros_is_no_point(text):
     with QdrantClient(":memory:") as client:
         client.create_collection("docs", models.VectorParams(size=256, distance="Cosine"))
         texts = [models.Document(text=one, model="wordllama") for one in ("a zebra", "")]

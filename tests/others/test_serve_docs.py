@@ -51,7 +51,7 @@ def sessions(text):
 
 @pytest.mark.models
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_each_command_of_the_page_prints_what_it_says(tmp_path):
+def test_each_command_of_the_page_prints_what_is_documented(tmp_path):
     count = 0
     for words, following in parts():
         with served(*words, cwd=tmp_path) as (_, url):

@@ -65,7 +65,7 @@ def target_of(page, link):
 
 
 @pytest.mark.checks
-def test_no_link_leads_nowhere_and_nothing_is_loaded_from_elsewhere(site):
+def test_no_link_is_broken_and_nothing_is_loaded_from_elsewhere(site):
     broken = []
     for page in site.values():
         assert not [source for source in page.loaded if not is_inside(source)], page.path
@@ -84,7 +84,7 @@ def test_no_script_or_style_of_the_site_fetches_from_elsewhere(site):
 
 
 @pytest.mark.checks
-def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
+def test_every_page_is_reached_by_links_in_the_text(site):
     """By links in the pages' own text, not only by the menu."""
     home = root_of(site) / "index.html"
     reached, open_ones = {home}, [home]

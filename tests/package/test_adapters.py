@@ -151,7 +151,7 @@ def faults_of(text, package):
 
 @pytest.mark.others
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_uses_what_users_may_and_nothing_else(package):
+def test_a_package_uses_only_public_names(package):
     files = sorted(PACKAGES[package].glob("**/*.py"))
     assert len(files) > 5
     found = {path.name: [*faults_of(path.read_text(), package)] for path in files}
@@ -176,13 +176,13 @@ def test_a_package_uses_what_users_may_and_nothing_else(package):
         ("def f(self): return getattr(self.collection, '_backend')", "self.collection._backend"),
     ],
 )  # fmt: skip
-def test_what_is_inside_would_be_noticed(text, fault):
+def test_uses_of_internals_would_be_detected(text, fault):
     (found,) = faults_of(text, "langchain_retrieval_store")
     assert found.endswith(fault)
 
 
 @pytest.mark.others
-def test_what_is_inside_would_be_noticed_of_packages_too():
+def test_uses_of_internals_in_packages_would_be_detected():
     for text in (
         "from retrieval_store.cli.shared import say",
         "from retrieval_store_server import running",  # before it is needed
@@ -201,7 +201,7 @@ def test_what_is_inside_would_be_noticed_of_packages_too():
         assert [*faults_of(text, "retrieval_store_agents")] == [], text
 
 
-def test_what_is_for_stores_elsewhere_is_for_nobody_else():
+def test_names_for_remote_stores_are_used_only_by_them():
     text = "from retrieval_store.extension import Session"
     assert [*faults_of(text, "retrieval_store_cluster")] == []
     for package in ("langchain_retrieval_store", "retrieval_store_agents", "retrieval_store_files"):
@@ -239,7 +239,7 @@ def test_tests_of_a_package_import_what_it_may(package):
     assert ours and len(paths) > 1
 
 
-def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
+def test_remote_stores_need_few_names_and_each_is_documented():
     assert len([*(ROOT / "retrieval_store/extension").glob("*.py")]) <= 4
     extension = import_module(EXTENSION)
     parts = [(name, getattr(extension, name)) for name in extension.__all__]
@@ -256,14 +256,14 @@ def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
     assert f"{len(parts)} names" in page
 
 
-def test_what_commands_need_is_few_names_each_of_them_explained():
+def test_commands_need_few_names_and_each_is_documented():
     plugin = import_module("retrieval_store.cli.plugin")
     assert len(plugin.__all__) <= 20
     reported = plugin.__doc__ + (ROOT / "docs/plugins.md").read_text()
     assert [name for name in plugin.__all__ if f"`{name}`" not in reported] == []
 
 
-def test_what_adapters_need_is_few_names_each_of_them_explained():
+def test_adapters_need_few_names_and_each_is_documented():
     frameworks = import_module("retrieval_store.frameworks")
     assert len(frameworks.__all__) <= 25
     constants = {name for name in frameworks.__all__ if name.isupper()}

@@ -79,14 +79,14 @@ def test_the_map_names_every_room_and_every_module_at_the_top():
     assert (wanted | modules) - named == set()
 
 
-def test_the_map_leads_to_every_page_of_the_design():
+def test_the_map_links_to_every_page_of_the_design():
     links = set(re.findall(r"\]\(docs/design/([\w-]+\.md)", MAP.read_text()))
     assert {page.name for page in PAGES[1:]} <= links
     maps = re.findall(r"\]\((integrations/[\w-]+/ARCHITECTURE.md)", MAP.read_text())
     assert {ROOT / one for one in maps} == {*MAPS}
 
 
-def test_what_is_gone_would_be_noticed():
+def test_missing_names_would_be_detected():
     assert PATH.fullmatch("engine/gone.py")
     assert PATH.fullmatch("gone.py")
     assert PATH.fullmatch("engine/gone/")

@@ -135,7 +135,7 @@ def test_a_wheel_has_no_sources_of_the_library(compiled):
     assert not [name for name in contents(compiled) if name.endswith((".c", ".h"))]
 
 
-def test_a_wheel_searches_with_its_library_and_says_nothing(compiled, tmp_path):
+def test_a_wheel_searches_with_its_library_without_output(compiled, tmp_path):
     assert search(unpacked(compiled, tmp_path / "in"), tmp_path) == (["7", "7", "with"], [])
 
 
@@ -144,9 +144,7 @@ def test_a_wheel_searches_with_its_library_and_says_nothing(compiled, tmp_path):
     [NO_COMPILER, FAILING, MAKES_NOTHING, BROKEN_HEADERS],
     ids=["no compiler", "failing", "makes nothing", "broken headers"],
 )
-def test_without_a_compiler_that_works_a_pure_wheel_is_built_and_one_line_says_so(
-    tree, environment
-):
+def test_without_a_working_compiler_a_pure_wheel_is_built_with_one_warning(tree, environment):
     wheel, (line,) = built(tree, **environment)
     assert SLOWER in line
     assert wheel.name.endswith(PURE)
@@ -168,21 +166,21 @@ def test_without_a_compiler_on_path_it_installs_and_searches_by_numpy_and_logs_o
     assert "several times slower without the compiled part" in line
 
 
-def test_told_to_skip_it_builds_a_pure_wheel_and_says_nothing(tree):
+def test_a_build_without_compilation_makes_a_pure_wheel_without_output(tree):
     wheel, warned = built(tree, RETRIEVAL_STORE_BUILD="skip")
     assert wheel.name.endswith(PURE)
     assert LIBRARY not in contents(wheel)
     assert not warned
 
 
-def test_what_is_published_is_not_built_without_the_library(tree):
+def test_building_a_release_without_the_library_fails(tree):
     done = backend(tree, "wheel", {**FAILING, "RETRIEVAL_STORE_BUILD": "require"})
     assert done.returncode != 0
     assert "RETRIEVAL_STORE_BUILD=require, and compiling failed" in done.stderr
     assert not [*tree.glob("dist/*.whl")]
 
 
-def test_told_what_it_does_not_know_it_says_what_it_knows(tree):
+def test_an_unknown_argument_is_refused_with_the_known_ones(tree):
     done = backend(tree, "wheel", {"RETRIEVAL_STORE_BUILD": "yes"})
     assert done.returncode != 0
     assert "RETRIEVAL_STORE_BUILD='yes' should be 'require', 'skip' or not set" in done.stderr
@@ -210,6 +208,6 @@ def test_an_editable_installation_has_a_library_of_its_sources_or_none(tree, tmp
     assert search(tree, tmp_path)[0] == ["7", "7", "without"]
 
 
-def test_an_editable_installation_told_to_skip_it_keeps_no_library_of_before(tree):
+def test_an_editable_installation_that_skips_the_build_has_no_older_library(tree):
     built(tree, "wheel:editable", RETRIEVAL_STORE_BUILD="skip")
     assert not (tree / LIBRARY).exists()

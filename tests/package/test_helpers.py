@@ -11,7 +11,7 @@ from tests.helpers.tuned import THRESHOLDS, tuned
 
 
 @pytest.mark.others
-def test_each_name_leads_to_what_is_there():
+def test_each_name_resolves_to_its_object():
     for paths in (CLOCKS.values(), *STEPS.values(), *THRESHOLDS.values()):
         for path in paths:
             resolve_name(path)
@@ -26,7 +26,7 @@ def test_a_name_that_no_table_has_is_an_error(monkeypatch):
         steps.noted(monkeypatch, "go")
 
 
-def test_what_was_set_is_undone(monkeypatch):
+def test_settings_of_tests_are_undone(monkeypatch):
     ((path,), (step,)) = THRESHOLDS["log_writes"], STEPS["verify_collection"]
     before, real = resolve_name(path), resolve_name(step)
     with monkeypatch.context() as patch:

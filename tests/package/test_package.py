@@ -130,7 +130,7 @@ print(*set(sys.modules) - before)
 """
 
 
-def test_a_query_loads_what_it_needs_and_nothing_else(tmp_path):
+def test_a_query_loads_only_what_it_needs(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("notes", embedding_function=None).add(
             ids=["a", "b"],
@@ -155,13 +155,13 @@ def _is_in(name, those):
     return any(name == one or name.startswith(f"{one}.") for one in those)
 
 
-def test_what_is_needed_later_is_there():
+def test_modules_needed_later_exist():
     """Otherwise the test above would pass whatever is loaded."""
     for name in NEEDED_LATER:
         assert find_spec(f"retrieval_store.{name}") is not None, name
 
 
-def test_public_names_are_there_and_others_are_not():
+def test_public_names_exist_and_private_ones_do_not():
     assert {"Client", "Collection", "EphemeralClient", "PersistentClient"} <= set(
         dir(retrieval_store)
     )
@@ -192,7 +192,7 @@ print(len(retrieval_store.plugins.available()) > 0)
 
 @pytest.mark.others
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_whose_core_is_of_another_version_says_so(package):
+def test_a_package_with_an_incompatible_core_reports_it(package):
     program = f"""
 import retrieval_store
 retrieval_store.__version__ = "0.1.7"
@@ -269,7 +269,7 @@ def test_the_wheel_of_a_package_has_its_code_and_nothing_else(path, tmp_path):
 
 
 @pytest.mark.checks
-def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel):
+def test_hnswlib_which_has_to_be_compiled_is_installed_only_by_extras(wheel):
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     needed = re.findall(
         r"^Requires-Dist: hnswlib(.*)$", wheel.read(metadata).decode(), re.MULTILINE

@@ -20,7 +20,7 @@ from tests.helpers import ROOT, inside
 from tests.helpers.circumstances import register_only
 
 
-def test_what_is_built_in_is_registered_by_entry_points_too():
+def test_built_in_plugins_are_registered_by_entry_points_too():
     for group in plugins.BUILT_IN:
         ours = {e.name: e.value for e in entry_points(group=group) if e.dist.name == plugins.OURS}
         assert ours == plugins.BUILT_IN[group]
@@ -29,14 +29,14 @@ def test_what_is_built_in_is_registered_by_entry_points_too():
 
 
 @pytest.mark.others
-def test_what_a_package_brings_is_what_it_registers():
+def test_a_package_registers_its_entry_points():
     for group, owners in plugins.BROUGHT.items():
         known = {e.name: e.dist.name for e in entry_points(group=group)}
         assert known == owners
         assert all(plugins.load(group, name) for name in known)
 
 
-def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
+def test_a_missing_plugin_is_reported_with_its_package(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
@@ -56,7 +56,7 @@ def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
 
 
 @pytest.mark.others
-def test_a_url_that_nothing_opens_is_told_with_what_does(monkeypatch):
+def test_a_url_that_nothing_opens_is_reported_with_the_possible_ones(monkeypatch):
     for url in ("localhost:6333", "sqlitefle:///x", "qdrant-client://x"):
         with pytest.raises(InvalidArgumentError, match=r"expected http://.*http://…, https://…$"):
             retrieval_store.Client(url=url)
@@ -187,7 +187,7 @@ def test_classes_that_one_function_makes_keep_their_own_names(tmp_path, monkeypa
         assert (found["ids"], found["distances"]) == ([["z", "x"]], [[0.0, 18.0]])
 
 
-def test_what_cannot_be_remembered_is_not_registered():
+def test_functions_that_cannot_be_stored_are_not_registered():
     with pytest.raises(InvalidTypeError, match=r"expected a str: @register_embedding_function\('"):
 
         @register_embedding_function

@@ -26,7 +26,7 @@ def test_help_shows_how_a_script_is_used_and_does_nothing(name, tmp_path):
 
 
 @pytest.mark.parametrize(("words", "fails"), [((), "-m pytest"), (("--all",), "check"), ((), "")])
-def test_what_fails_is_the_exit_status_of_all_tests(words, fails, tmp_path):
+def test_a_failure_is_the_exit_status_of_all_tests(words, fails, tmp_path):
     """In a tree with environments whose Python runs no test."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
     for name in (".venv-test", ".venv-all"):

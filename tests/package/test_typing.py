@@ -35,7 +35,7 @@ def refused_by_pyright(tmp_path):
 
 
 @pytest.mark.parametrize("refused", [refused_by_mypy, refused_by_pyright])
-def test_a_type_checker_refuses_what_is_wrong_and_nothing_else(tmp_path, refused):
+def test_a_type_checker_refuses_exactly_the_wrong_lines(tmp_path, refused):
     lines = CODE.read_text().splitlines()
     wrong = {i for i, line in enumerate(lines, 1) if line.endswith("# wrong")}
     assert len(wrong) > 10

@@ -111,7 +111,7 @@ def everything(client):
 
 
 @pytest.mark.embedded
-def test_nothing_of_what_is_stored_or_asked_for_is_in_a_span(client, spans):
+def test_no_stored_or_requested_value_is_in_a_span(client, spans):
     everything(client)
     text = "".join(span.to_json() for span in spans.get_finished_spans())
     assert "optimize points" in text
@@ -119,7 +119,7 @@ def test_nothing_of_what_is_stored_or_asked_for_is_in_a_span(client, spans):
 
 
 @pytest.mark.embedded
-def test_an_error_is_told_by_its_kind_alone(client, spans):
+def test_an_error_is_logged_by_its_class_only(client, spans):
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     with pytest.raises(IDAlreadyExistsError):
@@ -146,7 +146,7 @@ def test_spans_are_below_those_of_the_application(client, monkeypatch):
 
 
 @pytest.mark.embedded
-def test_spans_that_nobody_samples_cost_no_attributes(client, monkeypatch):
+def test_unsampled_spans_cost_no_attributes(client, monkeypatch):
     spans, _ = provided(monkeypatch, ALWAYS_OFF)
     steps.fail(monkeypatch, "report_search")
     collection = client.create_collection("points", embedding_function=None)
@@ -156,7 +156,7 @@ def test_spans_that_nobody_samples_cost_no_attributes(client, monkeypatch):
 
 
 @pytest.mark.embedded
-def test_a_renamed_collection_is_told_by_its_new_name(client, spans):
+def test_a_renamed_collection_is_reported_by_its_new_name(client, spans):
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     collection.modify(name="renamed")
@@ -250,14 +250,14 @@ def test_spans_go_to_the_provider_that_the_application_sets_however_late(tmp_pat
     assert program(code, tmp_path).stdout == "['query points']\n"
 
 
-def test_warnings_are_seen_and_the_rest_where_the_application_says(tmp_path):
+def test_warnings_are_visible_and_other_logs_follow_the_application(tmp_path):
     warned = "collection.update(ids=['b'], embeddings=[[1, 2]])\nclient.close()"
     assert program(CALLS + warned, tmp_path).stderr.count("\n") == 1
     loud = "import logging; logging.basicConfig()\n"
     assert "ignored ids" in program(loud + CALLS + warned, tmp_path).stderr
 
 
-def test_rare_events_of_a_store_are_told_and_what_maintenance_does_besides(tmp_path, caplog):
+def test_rare_events_of_a_store_and_of_maintenance_are_logged(tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "retrieval_store")
     with retrieval_store.Client(tmp_path / "store") as client:
         everything(client)
@@ -312,7 +312,7 @@ def vectors(count, seed=1):
     return np.random.default_rng(seed).normal(size=(count, 32)).astype(np.float32)
 
 
-def test_gauges_tell_what_lags_behind(tmp_path):
+def test_metrics_report_what_lags_behind(tmp_path):
     path = tmp_path / "store"
     with retrieval_store.Client(path) as client:
         collection = client.create_collection("points", embedding_function=None)
@@ -386,7 +386,7 @@ def test_gauges_load_nothing(tmp_path):
             assert (reported["points"], reported["seq"]) == (4, 1)
 
 
-def test_a_collection_that_is_damaged_is_told_of_and_the_others_are_counted(tmp_path):
+def test_a_damaged_collection_is_reported_and_the_others_are_counted(tmp_path):
     path = tmp_path / "store"
     with retrieval_store.Client(path) as client:
         for name in ("good", "bad"):

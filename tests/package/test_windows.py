@@ -160,7 +160,7 @@ def test_a_lock_is_held_by_one_or_shared_by_several_and_goes_with_its_process(tm
         assert done.stdout.splitlines() == ["True False False", "True True False", "True"]
 
 
-def test_what_a_port_has_to_give_is_in_one_module():
+def test_the_functions_of_a_port_are_in_one_module():
     of_posix = re.compile(
         r"\bfcntl\b|\bO_(DIRECTORY|NOFOLLOW|NONBLOCK|CLOEXEC|PATH)\b|\bPROT_READ\b"
         r"|\b(fdatasync|pread|pwrite|register_at_fork)\("
@@ -176,7 +176,7 @@ def test_what_a_port_has_to_give_is_in_one_module():
 CHOSEN = ("tests/engine/test_store.py", "tests/engine/snapshots", "tests/engine/maintenance")
 # Where files in use stay for a while, directories can't be opened, or nobody has a number.
 OTHERWISE = (
-    "test_what_may_never_end_is_no_snapshot",
+    "test_endless_inputs_are_no_snapshot",
     "test_the_folder_of_another_user_stays",
     "test_optimizing_forgets_files_that_cannot_be_made_anew",
     "test_optimizing_removes_what_is_lost_and_leaves_what_is_in_use",
@@ -185,7 +185,7 @@ OTHERWISE = (
 
 
 @pytest.mark.slow
-def test_what_is_open_or_mapped_is_neither_renamed_nor_removed():
+def test_open_or_mapped_files_are_neither_renamed_nor_removed():
     """Tests of the engine, in a process where that is refused."""
     left_out = " or ".join(OTHERWISE)
     done = subprocess.run(

@@ -88,7 +88,7 @@ WAYS = st.fixed_dictionaries(
 
 @settings(max_examples=EXAMPLES)
 @given(strategies.points, strategies.points, st.lists(trees, min_size=1, max_size=3), WAYS)
-def test_expressions_of_all_readings_are_sets_of_what_their_leaves_say(before, after, asked, ways):
+def test_expressions_of_all_readings_match_the_sets_of_their_leaves(before, after, asked, ways):
     with closing(Payloads()) as ours, pytest.MonkeyPatch.context() as patch:
         tuned(patch, **ways)
         held = {}

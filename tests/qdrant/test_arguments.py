@@ -85,7 +85,7 @@ def filled(tmp_path):
 
 
 @pytest.mark.parametrize(("argument", "call"), WRONG.values(), ids=list(WRONG))
-def test_what_is_wrong_is_named_and_nothing_is_written(filled, argument, call):
+def test_invalid_arguments_are_named_without_a_write(filled, argument, call):
     before = filled.scroll("c", with_vectors=True), filled.get_collection("c")
     with pytest.raises(Refused, match=f"(?s)^4.*{argument}"):
         call(filled)
@@ -171,7 +171,7 @@ def test_a_collection_that_a_snapshot_replaces_is_never_seen_by_another_name(
     assert filled.count("c").count == 5
 
 
-def test_who_writes_vectors_of_a_name_that_goes_is_refused(tmp_path):
+def test_writing_vectors_of_a_dropped_name_is_refused(tmp_path):
     config = models.DenseVectorNameConfig(
         dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
     )
@@ -273,7 +273,7 @@ def test_a_list_of_numbers_is_read_as_any_other_sequence_of_them(numbers):
         "12345678-12345678-1234-5678-12345678",
     ],
 )
-def test_what_python_takes_for_a_uuid_and_a_server_does_not_is_refused(given):
+def test_uuids_that_only_python_accepts_are_refused(given):
     with QdrantClient(":memory:") as client:
         client.create_collection("c", {})
         with pytest.raises(ValueError, match="UUID"):

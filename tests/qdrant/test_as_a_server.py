@@ -48,7 +48,7 @@ def refused(call, status):
 # Filters
 
 
-def test_an_empty_text_is_in_every_string_unless_an_index_of_texts_is_asked(qdrant):
+def test_an_empty_text_matches_every_string_unless_there_is_a_text_index(qdrant):
     put(qdrant, {1: {"t": "River", "l": [{"k": ""}]}, 2: {"t": ""}, 3: {"t": 5}, 4: {}})
     empty = models.MatchText(text="")
     assert ids(qdrant, filtered(key="t", match=empty)) == [1, 2]
@@ -74,7 +74,7 @@ def test_texts_are_compared_by_letters_where_no_index_cuts_them_into_words(qdran
     assert ids(qdrant, filtered(key="t", match=models.MatchPhrase(phrase="e ri"))) == [3]
 
 
-def test_what_should_be_of_a_query_and_of_its_prefetch_stands_together(qdrant):
+def test_should_conditions_of_a_query_and_its_prefetch_are_combined(qdrant):
     put(qdrant, {1: {"a": 1}, 2: {"b": 1}, 3: {}})
 
     def should(key):
@@ -131,7 +131,7 @@ def test_points_named_by_a_look_up_in_the_same_collection_are_left_out_too(qdran
     assert [one.id for one in found] == [1, 0]
 
 
-def test_what_cannot_be_read_is_refused_before_what_is_not_there(qdrant):
+def test_unreadable_requests_are_refused_before_missing_collections(qdrant):
     nothing = models.RecommendQuery(recommend=models.RecommendInput(positive=[]))
     order = models.Prefetch(query=models.OrderByQuery(order_by="none"))
     for prefetch in (
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_refused_before_what_is_not_there(qdrant):
     refused(lambda: qdrant.query_points("c", [1, 1], prefetch=missing), 404)
 
 
-def test_what_wants_an_index_says_by_what_it_is_made(qdrant):
+def test_requests_that_need_an_index_name_how_to_create_it(qdrant):
     put(qdrant, {1: {"n": 1}})
     for ask in (
         lambda: qdrant.scroll("c", order_by="n"),
@@ -160,7 +160,7 @@ def test_an_offset_is_nothing_to_a_random_sample(qdrant):
     assert {one.id for one in found} == set(range(6))
 
 
-def test_of_what_is_chosen_for_being_different_an_offset_skips_some(qdrant):
+def test_an_offset_skips_diverse_hits(qdrant):
     put(qdrant, dict.fromkeys(range(6)))
     mmr = models.NearestQuery(nearest=[1.0, 1.0], mmr=models.Mmr(diversity=0.2))
     assert len(qdrant.query_points("c", mmr, limit=3, offset=2).points) == 1
@@ -286,7 +286,7 @@ def test_empty_writes_are_refused_and_an_empty_batch_is_none(qdrant):
     assert qdrant.batch_update_points("c", []) == []
 
 
-def test_vectors_of_points_that_are_not_there_are_told_as_that(qdrant):
+def test_vectors_of_missing_points_are_reported_as_that(qdrant):
     given = [models.PointVectors(id=9, vector=[1.0, 2.0, 3.0])]
     refused(lambda: qdrant.update_vectors("c", given), 404)
     put(qdrant, {9: None})
@@ -374,7 +374,7 @@ def test_there_is_at_least_one_shard_and_one_replica(qdrant, setting):
 # Settings
 
 
-def test_what_turbo_would_quantize_is_kept_exactly(qdrant):
+def test_vectors_for_turbo_quantization_are_stored_exactly(qdrant):
     turbo = models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(always_ram=True))
     params = models.VectorParams(
         size=2, distance=DOT, datatype=models.Datatype.TURBO4, quantization_config=turbo
@@ -494,7 +494,7 @@ def indexed(qdrant):
         (models.HasIdCondition(has_id=[1]), True),
     ],
 )
-def test_strict_mode_asks_for_an_index_that_serves_the_condition(indexed, condition, served):
+def test_strict_mode_requires_an_index_that_serves_the_condition(indexed, condition, served):
     given = models.Filter(must=[condition])
     if served:
         indexed.count("c", given)
@@ -502,7 +502,7 @@ def test_strict_mode_asks_for_an_index_that_serves_the_condition(indexed, condit
         refused(lambda: indexed.count("c", given), 400)
 
 
-def test_strict_mode_asks_for_indexes_of_groups_and_formulas_too(indexed):
+def test_strict_mode_requires_indexes_for_groups_and_formulas_too(indexed):
     def groups(key):
         return indexed.query_points_groups("c", group_by=key, query=[1.0, 1.0], limit=1)
 

@@ -103,7 +103,7 @@ def test_few_tokens_of_texts_are_held_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("share", [1, 5])
-def test_phrases_are_found_wherever_they_stand(engine, share, monkeypatch):
+def test_phrases_are_found_at_any_position(engine, share, monkeypatch):
     tuned(monkeypatch, places_at_once=20)
     rng = np.random.default_rng(1)
     texts = [

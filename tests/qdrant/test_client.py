@@ -67,7 +67,7 @@ def test_memory_is_one_clients_own(arguments):
         assert one.init_options["location"] == ":memory:"
 
 
-def test_a_server_is_asked_by_qdrants_own_client():
+def test_a_server_is_called_by_qdrants_own_client():
     for named in ({"url": "http://localhost:1"}, {"host": "localhost"}, {"location": "localhost"}):
         client = QdrantClient(**named, check_compatibility=False)
         assert type(inside.embedded(client)) is type(
@@ -84,7 +84,7 @@ def test_arguments_that_contradict_each_other_are_refused(tmp_path):
         QdrantClient(path=7)
 
 
-def test_once_closed_it_says_so(tmp_path):
+def test_after_closing_it_raises(tmp_path):
     client = QdrantClient(path=tmp_path / "store")
     client.close()
     client.close()
@@ -94,7 +94,7 @@ def test_once_closed_it_says_so(tmp_path):
         client.info()
 
 
-def test_what_is_refused_is_what_servers_and_local_mode_refuse_with():
+def test_refusals_have_the_classes_of_servers_and_local_mode():
     with QdrantClient(":memory:") as client, pytest.raises(Refused) as caught:
         client.scroll("nope")
     error = caught.value
@@ -140,7 +140,7 @@ def test_local_mode_and_we_keep_out_of_each_others_directories(tmp_path):
         client.close()
 
 
-def test_what_local_mode_holds_is_migrated_both_ways(tmp_path):
+def test_collections_of_local_mode_are_migrated_both_ways(tmp_path):
     vectors = {
         "a": PARAMS,
         "m": models.VectorParams(
@@ -200,7 +200,7 @@ def test_uploads_are_of_any_length_and_kind():
         assert point.vector == pytest.approx((matrix[7] / np.linalg.norm(matrix[7])).tolist())
 
 
-async def test_the_loop_goes_on_while_a_call_is_made(tmp_path):
+async def test_the_loop_runs_during_a_call(tmp_path):
     async with AsyncQdrantClient(path=tmp_path / "store") as client:
         assert await client.create_collection("things", PARAMS)
         ticks, done = 0, asyncio.Event()
@@ -254,7 +254,7 @@ def test_every_public_method_of_the_client_answers_or_refuses_clearly():
                 getattr(client, name)
 
 
-def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
+def test_settings_without_meaning_are_stored_and_reported_once(caplog, monkeypatch):
     note_settings_anew(monkeypatch)
     with QdrantClient(":memory:") as client, warnings.catch_warnings():
         for name in ("one", "two"):
@@ -264,7 +264,7 @@ def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
     assert len(messages) == 1
 
 
-def test_the_docs_tell_of_every_public_name_of_the_client():
+def test_the_docs_mention_every_public_name_of_the_client():
     table = (ROOT / "docs" / "reference" / "qdrant.md").read_text()
     names = {name for name in dir(qdrant_client.QdrantClient) if not name.startswith("_")}
     reported = set(re.findall(r"`([a-zA-Z_]+)`", table))
@@ -273,7 +273,7 @@ def test_the_docs_tell_of_every_public_name_of_the_client():
 
 @pytest.mark.parametrize("kind", [QdrantClient, AsyncQdrantClient])
 @pytest.mark.parametrize("place", [(), (":memory:",)])
-def test_what_an_argument_of_another_store_is_called_here_is_said(kind, place):
+def test_arguments_of_another_store_are_reported_with_our_names(kind, place):
     with pytest.raises(
         InvalidTypeError, match="'persist_directory' is no argument of .*: here it is path$"
     ):

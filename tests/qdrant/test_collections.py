@@ -105,7 +105,7 @@ IN_PARAMS = ("shard_number", "replication_factor", "write_consistency_factor", "
 REPORTED_AS = {"optimizers_config": "optimizer_config"}
 
 
-def test_what_a_collection_was_given_is_what_it_reports(tmp_path):
+def test_a_collection_reports_its_configuration(tmp_path):
     with QdrantClient(path=tmp_path) as client:
         client.create_collection(
             "things", VECTORS, SPARSE, metadata={"by": "us", "deep": [1, None]}, **SETTINGS
@@ -130,7 +130,7 @@ def test_what_a_collection_was_given_is_what_it_reports(tmp_path):
     assert (first.status, first.points_count, first.payload_schema) == ("green", 0, {})
 
 
-def test_of_collections_without_end_few_configurations_are_kept(qdrant, monkeypatch):
+def test_the_number_of_cached_configurations_is_bounded(qdrant, monkeypatch):
     tuned(monkeypatch, configurations_kept=2)
     for i in range(4):
         qdrant.create_collection(f"things {i}", PARAMS)
@@ -258,7 +258,7 @@ def test_settings_are_updated_one_by_one(things):
         things.update_collection("things", vectors_config={"z": models.VectorParamsDiff()})
 
 
-def test_what_a_server_could_not_store_inline_is_warned_of(qdrant):
+def test_unsupported_inline_storage_of_a_server_is_warned_of(qdrant):
     inline = {"size": 2, "distance": "Dot", "hnsw_config": {"inline_storage": True}}
     others = {
         "plain": inline,
@@ -467,7 +467,7 @@ def test_aliases_are_names_of_collections(things):
         "what",
     ],
 )
-def test_a_list_of_which_one_is_refused_changes_no_alias(things, refused):
+def test_a_list_with_one_refused_change_changes_no_alias(things, refused):
     things.create_collection("second", PARAMS)
     things.update_collection_aliases([alias("alias", "things")])
     with pytest.raises(Refused):
@@ -682,7 +682,7 @@ def with_params(**params):
         ),
     ],
 )
-def test_strict_mode_refuses_what_it_forbids_and_nothing_else(things, limit, refused, allowed):
+def test_strict_mode_refuses_only_what_it_forbids(things, limit, refused, allowed):
     things.create_collection("other", PARAMS)
     things.upsert("things", [point(i, {"n": i, "i": i}, [i, i]) for i in (1, 2, 3)])
     things.create_payload_index("things", "i", models.PayloadSchemaType.INTEGER)

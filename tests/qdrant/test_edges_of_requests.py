@@ -49,9 +49,7 @@ def qdrant(embedded):
         ),
     ],
 )
-def test_what_payload_selectors_leave_of_lists_and_of_values_above_a_path(
-    qdrant, selector, expected
-):
+def test_payload_selectors_on_lists_and_on_values_above_a_path(qdrant, selector, expected):
     (record,) = qdrant.retrieve("c", [1], with_payload=selector)
     assert record.payload == expected
 
@@ -245,7 +243,7 @@ def test_a_group_of_a_negative_number_has_no_point_elsewhere(qdrant):
 
 
 @pytest.mark.parametrize("prefix", ["URN:UUID:", "urn:uu\u0131d:"])
-def test_what_is_no_uuid_is_refused_as_an_id(qdrant, prefix):
+def test_an_invalid_uuid_is_refused_as_an_id(qdrant, prefix):
     name = "00000000-0000-0000-0000-00000000000A"
     assert qdrant.retrieve("c", [f"urn:uuid:{name}", prefix + name]) == []
     vector = {"dot": [1.0, 0.0]}

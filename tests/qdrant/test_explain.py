@@ -66,7 +66,7 @@ def test_orders_groups_and_queries_without_vectors_are_explained_too(qdrant):
     assert len(qdrant.query_points("things", **fusion).points) == 5
 
 
-def test_what_a_query_refuses_is_refused_and_a_server_does_not_tell(qdrant):
+def test_refused_queries_are_refused_and_a_server_reveals_nothing(qdrant):
     with pytest.raises(ValueError, match="nothing"):
         explain(qdrant, "things", query=[1.0, 0.0], using="nothing")
     remote = QdrantClient(url="http://localhost:1", check_compatibility=False)

@@ -66,7 +66,7 @@ def test_a_path_is_a_key_or_an_element_a_step(key, steps):
         *("a[99999999999999999999]", "a/b"),
     ],
 )
-def test_what_is_no_path_is_refused(key):
+def test_invalid_paths_are_refused(key):
     with pytest.raises(InvalidFilterError, match="no path"):
         parse_path(key)
 
@@ -92,7 +92,7 @@ def test_what_is_no_path_is_refused(key):
         models.Filter(min_should=models.MinShould(conditions=[], min_count=0)),
     ],
 )
-def test_what_a_server_refuses_is_refused(given):
+def test_refusals_of_a_server_are_raised(given):
     with pytest.raises((InvalidFilterError, Refused)):
         parse_filter(given, {})
 
@@ -146,13 +146,13 @@ def test_nothing_null_and_an_empty_list_are_three_things(points):
     assert points.found(must(Field(key="v", values_count=models.ValuesCount(gte=1)))) == [4, 5]
 
 
-def test_keys_with_odd_characters_tell_null_from_nothing(points):
+def test_keys_with_odd_characters_distinguish_null_from_missing(points):
     points.put({1: {"a\0b": None}, 2: {"a": None}, 3: {"a\0b": 1}, 4: {"\0": 1}})
     assert points.found(must(Field(key='"a\0b"', is_null=True))) == [1]
     assert points.found(must(Field(key="a", is_null=True))) == [2]
 
 
-def test_has_vector_asks_for_one_in_a_space():
+def test_has_vector_matches_points_with_a_vector_in_a_space():
     spaces = {"image": NewSpace("cosine", {}), "words": NewSpace("ip", {}, "sparse")}
     with closing(Payloads(spaces=spaces)) as points:
         vectors = Vectors(np.ones((2, 3), np.float32), np.array([0, 2]))
@@ -207,7 +207,7 @@ def test_an_index_decides_what_equals_an_integer(points):
     assert points.found(query) == [1]
 
 
-def test_kept_filters_tell_nested_conditions_apart(points):
+def test_cached_filters_distinguish_nested_conditions(points):
     points.put({1: {"v": [{"x": "a"}]}, 2: {"v": [{"x": "b"}]}})
 
     def nested(match):
@@ -242,7 +242,7 @@ def test_orders_need_an_index_of_numbers(schema):
         parse_order("v", by_path(indexes))
 
 
-def test_facets_count_the_points_that_a_filter_lets_through(points):
+def test_facets_count_the_matching_points(points):
     points.index("v", models.PayloadSchemaType.KEYWORD)
     points.put({i: {"v": ["a", "a", "b"][: i % 4], "n": i} for i in range(8)})
     assert points.facet("v") == [("a", 6), ("b", 2)]
@@ -252,7 +252,7 @@ def test_facets_count_the_points_that_a_filter_lets_through(points):
     assert points.facet("v") == [("a", 4)]
 
 
-def test_an_order_begins_where_it_is_told_to(points):
+def test_an_order_begins_at_its_start_value(points):
     points.index("v", models.PayloadSchemaType.DATETIME)
     points.put({day: {"v": f"2024-05-{day:02}"} for day in range(1, 10)})
     since = models.OrderBy(key="v", start_from="2024-05-04T12:00:00Z")

@@ -64,7 +64,7 @@ def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
 @pytest.mark.others
 @compared
 @given(strategies.points, strategies.points, st.lists(strategies.filters, max_size=10))
-def test_what_was_written_since_is_found_like_everything_else(before, after, filters):
+def test_later_writes_are_found_like_everything_else(before, after, filters):
     with both(before, {}) as (_, ours), closing(Edge({**before, **after}, {})) as edge:
         for query in filters:
             ours.found(query)  # so that columns are there, and must follow
@@ -77,7 +77,7 @@ def test_what_was_written_since_is_found_like_everything_else(before, after, fil
 @pytest.mark.others
 @compared
 @given(strategies.points, st.lists(strategies.filters_of_texts, max_size=10), strategies.indexes)
-def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
+def test_points_evaluated_one_by_one_give_the_same(payloads, filters, indexes):
     with closing(Payloads()) as ours:
         ours.indexes = indexes
         if payloads:
@@ -125,7 +125,7 @@ def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, d
 
 
 @pytest.mark.parametrize("kind", [None, "integer", "float"])
-def test_of_two_bounds_on_a_side_both_hold_whatever_is_indexed(kind):
+def test_two_bounds_on_a_side_both_apply_with_and_without_index(kind):
     """The engine ignores one of them when it looks a range up in an index."""
     payloads = {i: {"v": i} for i in range(6)}
     indexes = {} if kind is None else {"v": models.PayloadSchemaType(kind)}

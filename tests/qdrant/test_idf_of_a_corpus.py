@@ -80,7 +80,7 @@ def test_every_kind_of_query_counts_among_the_corpus(qdrant, query, expected):
     same(answered(qdrant, query), expected)
 
 
-def test_what_ranks_prefetched_points_does_too(qdrant):
+def test_rankings_of_prefetched_points_use_the_corpus_too(qdrant):
     first = models.Prefetch(query=OTHER, using="s", limit=30)
     expected = [(6, 1.906129), (22, 1.8866603), (19, 1.6702018)]
     same(answered(qdrant, ONE, prefetch=first), expected)

@@ -45,12 +45,12 @@ MODELS = [
 
 
 @pytest.mark.parametrize("given", [None, [], 5, *MODELS], ids=repr)
-def test_one_thing_is_told_as_qdrant_client_tells(given):
+def test_one_missing_thing_is_reported_as_by_qdrant_client(given):
     assert NumbersInspector().inspect(given) == Inspector().inspect(given)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter])
-def test_several_things_are_told_as_qdrant_client_tells(kind):
+def test_several_missing_things_are_reported_as_by_qdrant_client(kind):
     ours, theirs = NumbersInspector(), Inspector()
     names = set()
     for pair in itertools.product(MODELS, repeat=2):

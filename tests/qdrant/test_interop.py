@@ -122,7 +122,7 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     assert ids(qdrant) == [9, 10, UUID] and collection.get(ids=["10"])["metadatas"] == [{"n": 1}]
 
 
-def test_who_is_meant_by_a_string_is_looked_up_each_time(qdrant, ours):
+def test_a_displayed_id_is_looked_up_each_time(qdrant, ours):
     filled(qdrant, models.Distance.EUCLID)
     collection = ours.get_collection("things", embedding_function=None)
     collection.add(ids=["70"], embeddings=[[5, 5]])
@@ -196,7 +196,7 @@ def test_other_collections_are_refused_with_the_reason(others, ours, name):
     assert others.count(name).count == 25
 
 
-def test_such_collections_are_listed_and_say_why_they_cannot_be_used(others, ours, tmp_path):
+def test_such_collections_are_listed_with_the_reason_why_they_are_unusable(others, ours, tmp_path):
     listed = {one.name: one for one in ours.list_collections()}
     assert sorted(OTHERS) == sorted(listed)
     assert all(name in ours._repr_html_() for name in OTHERS)
@@ -343,7 +343,7 @@ def test_written_ids_are_integers_or_uuids(qdrant, collection, point_id):
     assert collection.count() == 4
 
 
-def test_what_collection_is_configured_with_survives_changes_through_qdrant_client(
+def test_the_configuration_of_a_collection_survives_changes_through_qdrant_client(
     qdrant, ours, collection
 ):
     before = collection.configuration
@@ -402,7 +402,7 @@ def test_filters_see_documents_and_uris_as_the_keys_as_which_they_show(qdrant, c
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-def test_what_filters_know_of_documents_follows_both_fronts(qdrant, collection, indexed):
+def test_cached_filters_on_documents_reflect_writes_of_both_fronts(qdrant, collection, indexed):
     if indexed:
         qdrant.create_payload_index("things", "_document", models.PayloadSchemaType.TEXT)
         qdrant.create_payload_index("things", "_uri", models.PayloadSchemaType.KEYWORD)

@@ -315,5 +315,5 @@ def compare(both, tree, offset=0):
 @pytest.mark.property
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.one_of(leaves(), TREES, by_ranks(), in_context()), offset=st.sampled_from([0, 3]))
-def test_trees_of_queries_are_answered_alike(both, tree, offset):
+def test_trees_of_queries_give_the_same_results(both, tree, offset):
     compare(both, tree, offset)

@@ -93,7 +93,7 @@ def test_queries_that_make_no_sense_are_refused(filled, query):
         filled.query_points("x", query=query, prefetch=prefetch if needs else None)
 
 
-def test_sixteen_threads_ask_while_one_writes(filled):
+def test_sixteen_threads_query_while_one_writes(filled):
     """Each result is of one state: all points of a batch have one version."""
     stop, wrong, request = threading.Event(), [], [0] * 16
 
@@ -260,7 +260,7 @@ class Asked(Budget):
         self.times += 1
 
 
-def test_whether_to_go_on_is_asked_for_each_payload():
+def test_cancellation_is_checked_for_each_payload():
     with QdrantClient(location=":memory:") as client:
         client.create_collection("x", {})
         client.upsert("x", [models.PointStruct(id=i, vector={}) for i in range(300)])

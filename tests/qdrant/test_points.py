@@ -107,7 +107,7 @@ def test_numbers_of_numpy_are_numbers(qdrant):
 # Upserts
 
 
-def test_a_batch_says_what_a_list_of_points_says(qdrant):
+def test_a_batch_has_the_same_effect_as_a_list_of_points(qdrant):
     qdrant.upsert(
         "things",
         models.Batch(
@@ -153,7 +153,7 @@ def test_an_upsert_replaces_all_of_a_point(qdrant):
     assert vectors(qdrant) == {1: {}} and payloads(qdrant) == {1: {}}
 
 
-def test_modes_say_what_becomes_of_new_points_and_of_known_ones(qdrant):
+def test_modes_decide_about_new_points_and_known_ones(qdrant):
     qdrant.upsert("things", [point(1, {"n": 1})])
     both = [point(1, {"n": 10}), point(2, {"n": 20})]
     qdrant.upsert("things", both, update_mode=models.UpdateMode.INSERT_ONLY)
@@ -177,7 +177,7 @@ def test_an_update_filter_chooses_among_known_points_and_new_ones_come_in(qdrant
     assert {one: payload["n"] for one, payload in payloads(qdrant).items()} == {1: 1, 2: 9, 3: 2}
 
 
-def test_of_points_of_one_id_in_a_batch_the_last_is_meant_whatever_the_mode(qdrant):
+def test_the_last_of_equal_ids_in_a_batch_wins_in_any_mode(qdrant):
     twice = [
         point(1, {"n": 1}, a=[1, 1]),
         point(2, {"n": 2}, m=[[2, 2]]),
@@ -244,7 +244,7 @@ def test_payloads_are_written_as_json_has_them(qdrant):
     assert payloads(qdrant)[1]["deep"]["set"] == [3]
 
 
-def test_what_is_no_json_is_refused_and_nothing_is_written(qdrant):
+def test_invalid_json_is_refused_and_nothing_is_written(qdrant):
     with pytest.raises(Refused, match="payload"):
         qdrant.upsert("things", [point(1), point(2, {"x": object()})])
     assert ids(qdrant) == []
@@ -488,7 +488,7 @@ def test_points_are_deleted_by_ids_and_by_filters(qdrant):
 # Reading
 
 
-def test_parts_of_payloads_and_of_vectors_are_shown_as_asked_for(qdrant):
+def test_parts_of_payloads_and_of_vectors_are_shown_on_request(qdrant):
     qdrant.upsert(
         "things",
         [point(1, {"n": 1, "deep": {"x": 1, "list": [{"y": 2, "z": 3}]}}, a=[1, 2], m=[[1, 1]])],

@@ -32,5 +32,5 @@ def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
     "recording",
     [pytest.param(one, marks=pytest.mark.others) if one in AGAIN else one for one in RECORDINGS],
 )
-def test_it_answers_what_a_real_server_answered(recording, place):
+def test_the_responses_equal_a_real_servers(recording, place):
     assert_agreeing(recording, replayed(recording, place))

@@ -76,7 +76,7 @@ def test_a_call_may_be_refused_before_anything_is_done(service):
     assert service.count("notes").count == 3
 
 
-def test_examples_without_a_vector_are_told(service):
+def test_examples_without_a_vector_are_reported(service):
     examples = models.RecommendInput(positive=[1, 3])
     query = query_request(query=models.RecommendQuery(recommend=examples), using="b")
     with pytest.raises(Refused) as refused:
@@ -87,7 +87,7 @@ def test_examples_without_a_vector_are_told(service):
     assert [*refused.value.ids] == []
 
 
-def test_a_collection_is_opened_with_what_a_server_asks_of_it(service):
+def test_a_collection_is_opened_for_a_server(service):
     opened = service.open("notes")
     assert "a" in opened.vector_names and "c" not in opened.vector_names
     few = models.Filter(must=models.FieldCondition(key="n", range=models.Range(gte=2)))

@@ -47,7 +47,7 @@ def qdrant(store):
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, store, times):
+def test_readers_during_the_replacement_of_a_collection_find_the_new_one(qdrant, store, times):
     """As if a snapshot is recovered between finding a collection and reading it."""
     taken = path_of(store, qdrant.create_snapshot("things"))
     qdrant.delete("things", [0])
@@ -137,7 +137,7 @@ def test_a_collection_is_recovered_in_another_store(qdrant, store, tmp_path):
         assert everything(another) == everything(qdrant)
 
 
-def test_what_an_alias_leads_to_is_replaced_and_the_alias_stays(qdrant, store):
+def test_the_target_of_an_alias_is_replaced_and_the_alias_stays(qdrant, store):
     live = models.CreateAliasOperation(
         create_alias=models.CreateAlias(collection_name="things", alias_name="live")
     )
@@ -204,7 +204,7 @@ def test_shard_0_is_the_collection_and_there_is_no_other(qdrant, store):
     assert qdrant.list_snapshots("things") == []
 
 
-def test_what_is_wrong_with_a_snapshot_leaves_the_collection_as_it_is(qdrant, store, tmp_path):
+def test_an_invalid_snapshot_leaves_the_collection_unchanged(qdrant, store, tmp_path):
     path = path_of(store, qdrant.create_snapshot("things"))
     qdrant.delete("things", [1])
     before = everything(qdrant)

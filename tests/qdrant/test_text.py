@@ -115,7 +115,7 @@ def test_any_text_is_folded_as_that_engine_folds_it(texts):
                 assert ours.found(query) == edge.found(query), query
 
 
-def test_texts_asked_one_by_one_say_what_that_engine_finds():
+def test_texts_evaluated_one_by_one_give_the_engines_result():
     payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
     with closing(Edge(payloads, {"t": PLAIN})) as edge:
         for text in ASKED:
@@ -147,7 +147,7 @@ class Word(str):
 
 
 @pytest.mark.parametrize(("count", "letters"), [(3_000, 0), (20, 3_000)])
-def test_of_long_lists_of_stopwords_one_at_most_is_kept(count, letters):
+def test_at_most_one_long_list_of_stopwords_is_cached(count, letters):
     def kept(number):
         words = tuple(Word(f"{number}w{i}{'x' * letters * (i != 7)}") for i in range(count))
         assert Tokens(stopwords=words).tokenize_text(f"a {number}W7 b") == ["a", "b"]

@@ -48,7 +48,7 @@ def test_distances_that_grow_are_ranked_as_a_server_ranks_them(things):
     assert "limit=4 would show it" in reasons[1].advice[0]
 
 
-def test_the_smallest_conditions_of_a_filter_are_told(things):
+def test_the_smallest_excluding_conditions_of_a_filter_are_reported(things):
     condition = models.Filter(
         must=[F(key="n", range=models.Range(gte=2)), F(key="nested.tags[]", match=M(value="a"))],
         must_not=[F(key="n", match=M(value=1))],
@@ -66,7 +66,7 @@ def test_the_smallest_conditions_of_a_filter_are_told(things):
     ]
 
 
-def test_a_fused_query_tells_of_each_prefetch(things):
+def test_explain_of_a_fusion_reports_each_prefetch(things):
     low = models.Filter(must=[F(key="n", range=models.Range(lt=2))])
     prefetch = [
         models.Prefetch(query=[0.0, 0.0], using="image", limit=3, filter=low),
@@ -91,7 +91,7 @@ def test_a_query_by_a_point_does_not_find_that_point(things):
     assert [(one.argument, one.condition) for one in reason.excluded_by] == [("query", [3])]
 
 
-def test_a_server_does_not_tell(things):
+def test_why_refuses_a_client_of_a_server(things):
     server = QdrantClient(url="http://localhost:1", check_compatibility=False)
     with pytest.raises(InvalidArgumentError, match="client is that of a server"):
         why(server, "things", query=[0.0], records=[1])
@@ -120,7 +120,7 @@ def test_a_threshold_that_is_just_the_score_of_a_point_leaves_it_out(things):
     assert reason.advice == ["score_threshold=5 leaves it out: its score is 5, which is no better"]
 
 
-def test_conditions_that_fail_only_together_are_told_as_one(things):
+def test_conditions_that_fail_only_together_are_reported_as_one(things):
     either = [F(key="n", match=M(value=i)) for i in (1, 5)]
     both = models.Filter(min_should=models.MinShould(conditions=either, min_count=2))
     (reason,) = why(
@@ -134,7 +134,7 @@ def test_conditions_that_fail_only_together_are_told_as_one(things):
     assert reason.excluded_by[0].condition["min_should"]["min_count"] == 3
 
 
-def test_filters_of_prefetches_of_prefetches_are_told(things):
+def test_filters_of_prefetches_of_prefetches_are_reported(things):
     low = models.Filter(must=[F(key="n", range=models.Range(lt=2))])
     inner = models.Prefetch(query=[0.0, 0.0], using="image", filter=low)
     outer = models.Prefetch(query=[0.0, 1.0], using="text", prefetch=[inner])
@@ -146,7 +146,7 @@ def test_filters_of_prefetches_of_prefetches_are_told(things):
     ]
 
 
-def test_what_a_query_finds_was_left_out_by_nothing(things):
+def test_nothing_excludes_what_a_query_finds(things):
     """A server combines the `should` conditions of a query with those of its prefetches."""
     prefetch = models.Prefetch(
         query=[0.0, 1.0],

@@ -210,7 +210,7 @@ def test_all_failing_parts_of_a_conjunction_are_named_and_no_other(populated):
     assert [one.condition for one in reason.excluded_by] == [repr(where.terms[1])]
 
 
-def test_advice_says_what_would_have_to_change(populated):
+def test_advice_names_the_necessary_changes(populated):
     vector = [[0.0, 0.0]]
 
     def advice(record, **query):
@@ -244,7 +244,7 @@ def test_advice_says_what_would_have_to_change(populated):
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_advised_is_true(client, seed):
+def test_advice_is_true(client, seed):
     """A change that is said to make a record a hit really does."""
     rng = random.Random(seed)
     collection, ids, _, _, _ = _random_collection(client, rng, "ip")
@@ -285,7 +285,7 @@ def test_white_space_does_not_count_where_no_document_has_a_text_as_it_is(client
     assert reason.id == "a"
 
 
-def test_words_tell_of_a_way_that_the_query_does_not_go(client):
+def test_words_are_reported_for_a_mode_that_does_not_use_them(client):
     collection = client.create_collection("passages")
     collection.add(
         ids=["returns", "shop", "parts"],
@@ -326,7 +326,7 @@ def test_records_are_named_by_ids_which_restrict_the_query_beside_records(popula
         populated.why(**question, ids=[])
 
 
-def test_hits_of_the_same_document_are_told(populated):
+def test_hits_of_the_same_document_are_reported(populated):
     (reason,) = populated.why(query_embeddings=[[0, 0]], n_results=2, records="p4", same="even")
     assert reason.same == ["p0"]
 
@@ -355,12 +355,12 @@ def test_a_notebook_shows_a_table_with_what_is_stored_escaped(client):
         ({"ids": 5}, "ids is 5"),
     ],
 )
-def test_what_can_not_be_asked_is_refused(populated, given, message):
+def test_impossible_questions_are_refused(populated, given, message):
     with pytest.raises((InvalidArgumentError, TypeError), match=message):
         populated.why(**{"query_embeddings": [[0, 0]], **given})
 
 
-def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
+def test_a_record_beyond_the_candidates_of_each_ranking_is_explained(populated):
     query = {"query_embeddings": [[0, 0]], "query_texts": "document"}
     (reason,) = populated.why(**query, mode=Hybrid("rrf", depth=(1, 1)), records="p1")
     assert not reason.found and reason.rank == 2
@@ -370,7 +370,7 @@ def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
 
 @pytest.mark.others
 @pytest.mark.elsewhere
-def test_a_server_bounds_what_it_is_asked(served):
+def test_a_server_limits_expensive_requests(served):
     collection = served.create_collection("bounded", embedding_function=None)
     collection.add(["a", "b"], [[1, 0], [0, 1]])
     points = inside.points(collection)

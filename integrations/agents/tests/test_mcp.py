@@ -106,7 +106,7 @@ def test_a_client_that_starts_it_gets_the_tools_and_their_answers(start, store):
     assert refused["result"]["isError"]
 
 
-def test_writing_is_said_of_the_tools_that_write(start, tmp_path):
+def test_tools_that_write_declare_it(start, tmp_path):
     server = start(tmp_path / "new", "--write")
     tools = {
         one["name"]: one["annotations"] for one in server.ask("tools/list", {})["result"]["tools"]
@@ -120,7 +120,7 @@ def test_writing_is_said_of_the_tools_that_write(start, tmp_path):
         assert client.get_collection("notes").get()["documents"] == ["kept"]
 
 
-def test_what_is_no_message_ends_nothing(start, store):
+def test_invalid_messages_end_nothing(start, store):
     server = start(store)
     for line in ("rubbish {", "[]", '"text"', "{}", '{"jsonrpc": "2.0", "id": 99}', "\x00"):
         server.send(line)
@@ -210,7 +210,7 @@ def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
         (["missing", "--write", "--http", "0.0.0.0:0"], "RETRIEVAL_STORE_API_KEYS"),
     ],
 )
-def test_what_cannot_be_served_is_said_at_once(tmp_path, arguments, message):
+def test_unservable_stores_are_reported_at_once(tmp_path, arguments, message):
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=tmp_path,
@@ -255,7 +255,7 @@ async def test_records_are_resources_and_pictures_are_pictures(served, mode):
                 await client.read_resource(f"retrieval-store://{missing}")
 
 
-async def test_what_is_not_there_is_said_with_a_budget_too(store):
+async def test_missing_collections_are_reported_with_a_budget_too(store):
     with retrieval_store.Client(store) as client:
         server = StoreServer(SharedTools(lambda: client))
         server.budget = Guard("127.0.0.1").budget
@@ -312,7 +312,7 @@ async def test_over_http_a_key_decides_what_may_be_done(store):
         assert httpx2.post(url, json={}, headers={"api-key": "wrong"}).status_code == 401
 
 
-async def test_over_http_without_keys_no_page_of_another_origin_may_ask(store):
+async def test_over_http_without_keys_other_origins_are_refused(store):
     with over_http(store) as url:
         names, added = await tools_of(url)
         assert names == READERS
@@ -336,7 +336,7 @@ def configurations():
 @pytest.mark.parametrize(
     "configured", list(configurations()), ids=lambda one: " ".join(one["args"])
 )
-def test_what_the_page_says_starts_a_server(start, store, configured):
+def test_the_documented_command_starts_a_server(start, store, configured):
     assert configured["command"] == "retrieval-store"
     command, directory, *options = configured["args"]
     assert (command, directory[0]) == ("mcp", "/")

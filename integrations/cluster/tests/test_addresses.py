@@ -79,7 +79,7 @@ def cluster(nodes):
 LATE = httpx.ConnectTimeout("late"), httpx.ReadTimeout("late")
 
 
-def test_where_a_node_is_down_the_next_is_asked_at_once_and_from_then_on(nodes, cluster, pauses):
+def test_if_a_node_is_down_the_next_is_called_at_once_and_from_then_on(nodes, cluster, pauses):
     down = "a"
     for failure in (REFUSED, BROKEN, *LATE, httpx.Response(503)):
         nodes.failing = {down: failure}
@@ -105,7 +105,7 @@ def test_where_all_are_down_each_is_tried_four_times_and_the_last_is_named(nodes
     assert [pause for pause in pauses if pause] == [*PAUSES]
 
 
-def test_what_one_refuses_no_other_is_asked(nodes, cluster):
+def test_a_refused_request_is_not_sent_to_another_node(nodes, cluster):
     refusal = {"status": {"error": "Wrong input: no"}, "time": 0.0}
     nodes.failing["a"] = httpx.Response(400, json=refusal)
     with pytest.raises(errors.ClusterError, match=r"a\.example:6333 \(one of 3 addresses\) refuse"):
@@ -113,7 +113,7 @@ def test_what_one_refuses_no_other_is_asked(nodes, cluster):
     assert nodes.asked == ["a"]
 
 
-def test_a_pause_that_a_node_asks_for_is_made_there(nodes, cluster, pauses):
+def test_a_pause_requested_by_a_node_is_made_there(nodes, cluster, pauses):
     """The pause concerns the collection, not the node."""
     nodes.failing["a"] = httpx.Response(429, json=DONE, headers={"retry-after": "2"})
     with pytest.raises(errors.UnavailableError):

@@ -221,7 +221,7 @@ def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store
     assert things.get(ids=["a"])["metadatas"] == [{"owner": "other"}]
 
 
-def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there):
+def test_distances_of_many_hybrid_queries_are_requested_at_once(recorder, there):
     texts = [f"word {i}" for i in range(20)]
     request = {"query_texts": texts, "query_embeddings": VECTORS[:20], "mode": "hybrid"}
     found = there.query(**request, n_results=5)

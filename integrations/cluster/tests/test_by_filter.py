@@ -90,9 +90,7 @@ KEYS = ("a", "b", "ключ", "a.b", "x y")
 
 @settings(max_examples=8)
 @given(records_and_wheres, where_documents, metadatas)
-def test_what_a_filter_finds_is_read_counted_changed_and_deleted_alike(
-    both, where_document, metadata
-):
+def test_a_filter_reads_counts_changes_and_deletes_the_same_points(both, where_document, metadata):
     found, filters = both
     with Places(found) as places:
         places.agree(lambda one: one.get(where_document=where_document)["ids"])
@@ -112,7 +110,7 @@ def test_what_a_filter_finds_is_read_counted_changed_and_deleted_alike(
 
 @settings(max_examples=10)
 @given(records_and_expressions, metadatas)
-def test_expressions_count_change_and_delete_alike(both, metadata):
+def test_expressions_count_change_and_delete_the_same_points(both, metadata):
     found, expressions = both
     with Places(found) as places:
         for expression in [*expressions, *map(Not, expressions)]:
@@ -209,7 +207,7 @@ def test_a_plain_filter_is_counted_changed_and_deleted_by_one_request(server, th
 
 
 @pytest.mark.parametrize("notes_it", [True, False])
-def test_what_stands_beside_metadata_is_found_by_an_index_or_in_older_collections_without(
+def test_keys_beside_metadata_are_found_by_an_index_or_in_older_collections_without(
     server, things, notes_it
 ):
     things.update("r1", metadatas=[{"exact": 0.1 + 0.2}])
@@ -304,9 +302,7 @@ def test_a_server_that_takes_too_long_for_many_records_is_an_error(server, thing
     assert things.count(where={"m": 1}) == 50  # it went on
 
 
-def test_what_a_server_has_queued_and_failed_at_is_sent_again_to_be_told(
-    server, things, monkeypatch
-):
+def test_a_queued_change_that_failed_is_sent_again_for_its_error(server, things, monkeypatch):
     """Its collection is red then; it may be red for other reasons, too."""
     tuned(monkeypatch, cluster_changes=20)
     sent = []
@@ -367,7 +363,7 @@ def test_both_sides_of_a_hybrid_query_are_one_request(server, things, where):
     assert query()["ids"] == alone
 
 
-def test_what_others_delete_meanwhile_isnt_changed_and_the_rest_is():
+def test_points_deleted_by_others_meanwhile_are_skipped_and_the_rest_is_changed():
     count = 60
     with real_qdrant.qdrant() as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
@@ -392,7 +388,7 @@ def test_what_others_delete_meanwhile_isnt_changed_and_the_rest_is():
         assert left["documents"] == ["text"] * (count - 2)
 
 
-def test_what_isnt_asked_for_isnt_read(server, things):
+def test_unrequested_payload_keys_are_not_read(server, things):
     read = []
     with closing(server.client()) as qdrant:
         scroll, query = qdrant.scroll, qdrant.query_batch_points
@@ -449,7 +445,7 @@ def unindexed(server):
         yield things
 
 
-def test_the_first_filter_on_a_key_makes_its_index_and_says_so_once(server, unindexed, caplog):
+def test_the_first_filter_on_a_key_creates_its_index_and_logs_it_once(server, unindexed, caplog):
     with caplog.at_level(logging.INFO, "retrieval_store"):
         for _ in range(2):
             assert unindexed.count(where={"year": {"$gte": 2020}}) == 10
@@ -505,7 +501,9 @@ def test_integers_have_an_index_whose_values_a_server_counts():
     ("way", "value"),
     [("add", 2.5), ("update", 2.0), ("update by filter", 2**63), ("upsert", [1, 2.5])],
 )
-def test_whoever_writes_another_number_makes_the_index_one_of_floats(server, unindexed, way, value):
+def test_a_write_of_another_number_turns_the_index_into_one_of_floats(
+    server, unindexed, way, value
+):
     wheres = [{"year": {"$lt": 2.7}}, {"year": {"$gt": 2**62}}, {"year": {"$contains": 2.5}}]
     with closing(server.client()) as qdrant:
         reader = retrieval_store.Client(qdrant_client=qdrant).get_collection(
@@ -532,9 +530,7 @@ def test_whoever_writes_another_number_makes_the_index_one_of_floats(server, uni
     assert (2001, 1) in unindexed.facet("year", limit=None)
 
 
-def test_what_another_program_writes_is_found_when_it_is_looked_for_again(
-    server, unindexed, monkeypatch
-):
+def test_writes_of_another_program_are_found_by_the_next_check(server, unindexed, monkeypatch):
     monkeypatch.setattr(schema, "AGE", 0.0)
     assert unindexed.count({"year": {"$lt": 2001}}) == 1
     assert indexes(server)["year"] == "integer"
@@ -555,7 +551,7 @@ def test_no_index_is_made_where_that_is_switched_off(server, unindexed):
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_whoever_may_not_make_indexes_filters_without_and_is_told_once(caplog):
+def test_clients_that_may_not_create_indexes_filter_without_and_log_it_once(caplog):
     server = Server(api_keys={"writer": "rw", "reader": "r"})
     with closing(server.client(api_key="writer")) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(

@@ -52,7 +52,7 @@ def store(qdrant):
 ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
 
 
-def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(store):
+def test_paths_that_qdrant_cannot_express_mean_the_same_as_elsewhere(store):
     values = [{"a": {"b": 1}}, {"a": [{"b": 1}]}, {"a.b": 1}, {'q"': {"a": 1}}, {"a": 1}, None]
     things, held = held_by(store, [(metadata, None) for metadata in values])
     candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]
@@ -77,7 +77,7 @@ def test_keys_that_hold_something_else_on_a_cluster_are_no_metadata(store):
             assert things.query(query_embeddings=[0.0], where=Not(leaf))["ids"] == [["a", "b"]]
 
 
-def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
+def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_express(store):
     things = store.create_collection("things", embedding_function=None)
     things.add(
         ids=[str(i) for i in range(300)],
@@ -233,7 +233,7 @@ def test_float16_is_refused_by_name_since_qdrant_would_round_the_queries_too(sto
 # the connection
 
 
-def test_a_given_client_stays_open_and_the_closed_one_says_so(qdrant):
+def test_a_passed_client_stays_open_and_a_closed_one_raises(qdrant):
     with retrieval_store.Client(qdrant_client=qdrant) as client:
         things = client.create_collection("things", embedding_function=None)
     with pytest.raises(errors.ClientClosedError):
@@ -254,7 +254,7 @@ def test_only_one_place_can_be_named(tmp_path, qdrant):
         retrieval_store.Client(qdrant_client=qdrant, durability="relaxed")
 
 
-def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdrant):
+def test_a_name_taken_by_others_is_not_retried(store, qdrant):
     qdrant.create_collection("langchain", vectors_config={})
     store.create_collection("first", embedding_function=None).modify(name="second")
     for name, reason in (("langchain", "didn't make"), ("first", "'second' was called first")):
@@ -452,7 +452,7 @@ def test_settings_that_another_process_has_changed_are_those_of_searches(
     assert ours.explain(query_embeddings=[[1, 2]])["search"]["hnsw_ef"] == 999
 
 
-def test_what_is_no_client_and_no_url_is_refused_at_once():
+def test_an_argument_that_is_no_client_or_url_is_refused_at_once():
     for given in ("http://localhost:6333", object(), 5):
         with pytest.raises(errors.InvalidTypeError, match="expected a QdrantClient"):
             retrieval_store.Client(qdrant_client=given)
@@ -461,7 +461,7 @@ def test_what_is_no_client_and_no_url_is_refused_at_once():
             retrieval_store.Client(url=given)
 
 
-def test_large_numbers_of_results_and_of_values_are_asked_for_sensibly(store):
+def test_large_limits_and_counts_are_requested_sensibly(store):
     things = store.create_collection("things", embedding_function=None)
     things.add(
         ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 7, "t": "x"}, {"n": 9, "t": "y"}]

@@ -99,7 +99,7 @@ def failing(call, cluster, kind=errors.ClusterError):
 # refused
 
 
-def test_where_a_key_is_wanted_it_is_said_how_to_give_it():
+def test_an_error_about_a_missing_key_says_how_to_pass_one():
     wanting = Answers(
         httpx.Response(401, text="Must provide an API key or an Authorization bearer")
     )
@@ -113,7 +113,7 @@ def test_where_a_key_is_wanted_it_is_said_how_to_give_it():
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_a_wrong_key_is_said_to_be_wrong_and_never_shown():
+def test_a_wrong_key_is_reported_and_never_shown():
     refusing = Answers(httpx.Response(401, text="Invalid API key or JWT"))
     message = failing(write, refusing.cluster(api_key="hush"), errors.AccessDeniedError)
     assert "doesn't know the key that is given as api_key= of Client" in message
@@ -125,7 +125,7 @@ def test_a_wrong_key_is_said_to_be_wrong_and_never_shown():
     assert "hush" not in message
 
 
-def test_a_key_without_the_right_to_write_is_told_from_a_wrong_one():
+def test_a_read_only_key_is_distinguished_from_a_wrong_one():
     reading = Answers(said(403, "Forbidden: Global write access is required"))
     message = failing(write, reading.cluster(), errors.AccessDeniedError)
     assert "has no right to this, writing points to 'things'" in message
@@ -149,7 +149,7 @@ def test_a_key_without_the_right_to_write_is_told_from_a_wrong_one():
         (httpx.Response(413, html="<html>Too large</html>"), ", without saying why (413)"),
     ],
 )
-def test_what_is_refused_is_named_with_the_reason_and_not_tried_again(answer, reason):
+def test_refused_changes_are_named_with_the_reason_and_not_retried(answer, reason):
     refusing = Answers(answer)
     message = failing(count, refusing.cluster())
     assert message.startswith(f"the cluster at {URL} refuses counting points of 'things'")
@@ -158,7 +158,7 @@ def test_what_is_refused_is_named_with_the_reason_and_not_tried_again(answer, re
     assert refusing.requests == 1
 
 
-def test_missing_and_taken_collections_are_told_by_what_is_said_of_them():
+def test_missing_and_existing_collections_are_recognized_by_the_servers_message():
     missing = Answers(said(404, "Not found: Collection `things` doesn't exist!"))
     with pytest.raises(errors.NotFoundError, match="no collection 'things'"):
         count(missing.cluster())
@@ -202,7 +202,7 @@ NO_QDRANT = [
 ]
 
 
-def test_what_is_no_qdrant_is_said_to_be_none_at_once():
+def test_a_server_that_is_not_qdrant_is_refused_at_once():
     for root in NO_QDRANT:
         other = Answers(httpx.Response(500), root=root)
         with pytest.raises(errors.ClusterError) as raised:
@@ -226,7 +226,7 @@ def test_a_list_of_collections_that_is_none_is_no_qdrants():
         (said(500, TONIC.replace("error trying to connect", "No space left")), "disk of a node"),
     ],
 )
-def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, expected):
+def test_odd_responses_to_later_calls_are_reported(answer, expected):
     odd = Answers(answer)
     assert expected in failing(count, odd.cluster())
     assert odd.requests == 1
@@ -241,7 +241,7 @@ def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, expected)
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "is it http:// instead", 1),
     ],
 )
-def test_what_cannot_be_reached_is_named_with_the_reason(met, why, attempts):
+def test_unreachable_servers_are_named_with_the_reason(met, why, attempts):
     absent = Answers(root=httpx.ConnectError(met))
     message = failing(write, absent.cluster(), errors.UnavailableError)
     assert message.startswith(f"the cluster at {URL} can't be reached")
@@ -253,7 +253,7 @@ def test_what_cannot_be_reached_is_named_with_the_reason(met, why, attempts):
 # timeouts
 
 
-def test_a_timeout_says_how_long_it_was_and_what_sets_it():
+def test_a_timeout_error_has_its_length_and_its_setting():
     slow = Answers(httpx.ReadTimeout("timed out"))
     message = failing(count, slow.cluster(), errors.ClusterTimeoutError)
     assert "didn't finish counting points of 'things' within 30 s (timeout= of Client" in message
@@ -276,7 +276,7 @@ def test_a_timeout_says_how_long_it_was_and_what_sets_it():
         said(500, "Service internal error: Failed to propose operation: leader is not established"),
     ],
 )
-def test_what_took_long_is_tried_once_more(answer):
+def test_slow_requests_are_retried_once(answer):
     slow = Answers(answer)
     failing(count, slow.cluster(), errors.ClusterTimeoutError)
     assert slow.requests == 2
@@ -304,7 +304,7 @@ def test_what_took_long_is_tried_once_more(answer):
         said(500, "Failed to apply operation to at least one `Active` replica"),
     ],
 )
-def test_what_may_pass_is_tried_three_more_times(answer, pauses, caplog):
+def test_passing_failures_are_retried_three_times(answer, pauses, caplog):
     shaky = Answers(answer, answer, answer, httpx.Response(200, json=COUNTED))
     with caplog.at_level(logging.WARNING, "retrieval_store"):
         assert count(shaky.cluster()) == 7
@@ -324,7 +324,7 @@ def test_a_shard_without_a_living_replica_is_explained():
         assert "replication_factor of 2 or more" in message
 
 
-def test_a_pause_that_the_server_asks_for_is_made_if_it_is_short(pauses):
+def test_a_short_pause_requested_by_the_server_is_made(pauses):
     busy = said(429, "Rate limiting exceeded: Read rate limit exceeded", **{"retry-after": "3"})
     assert count(Answers(busy, httpx.Response(200, json=COUNTED)).cluster()) == 7
     assert pauses == [3]
@@ -334,7 +334,7 @@ def test_a_pause_that_the_server_asks_for_is_made_if_it_is_short(pauses):
     assert for_long.requests == 1
 
 
-def test_what_will_not_pass_is_not_tried_again():
+def test_permanent_failures_are_not_retried():
     for answer in (
         said(500, "Service internal error: task 12 panicked"),
         said(500, "Service internal error: No space left on device: WAL buffer size exceeds"),
@@ -373,13 +373,13 @@ def test_what_will_not_pass_is_not_tried_again():
         ([httpx.ReadError("reset by peer"), said(422, "Validation error")], create, UNCERTAIN),
     ],
 )
-def test_a_failed_write_says_whether_it_may_have_been_done(answers, call, outcome):
+def test_a_failed_write_reports_whether_it_may_have_been_done(answers, call, outcome):
     with pytest.raises(errors.ClusterError) as raised:
         call(Answers(*answers).cluster())
     assert [one for one in (NOTHING, PARTLY, UNCERTAIN) if one in str(raised.value)] == [outcome]
 
 
-def test_what_completes_a_call_is_named_where_the_same_one_would_refuse():
+def test_the_arguments_that_complete_a_call_are_named_in_its_refusal():
     lost = Answers(httpx.ReadError("reset by peer"))
     assert "upsert, where it was add" in failing(write, lost.cluster(), errors.UnavailableError)
     message = failing(create, lost.cluster(), errors.UnavailableError)
@@ -462,7 +462,7 @@ ALIKE = [
 
 @pytest.mark.parametrize("call", [count, write])
 @pytest.mark.parametrize(("answer", "code", "details"), ALIKE)
-def test_grpc_and_rest_are_told_alike(answer, code, details, call):
+def test_grpc_and_rest_report_the_same(answer, code, details, call):
     rest, raising = Answers(answer), Raising(Rpc(code, details))
     client = QdrantClient(url=URL, transport=httpx.MockTransport(rest), check_compatibility=False)
     outcome = outcome_of(call, Cluster(Nodes([client], ["there"])))
@@ -496,7 +496,7 @@ def over_grpc(port):
     return Cluster.at("http://127.0.0.1", {"prefer_grpc": True, "grpc_port": port})
 
 
-def test_what_a_server_says_over_grpc_is_told_as_over_rest(grpc_port):
+def test_errors_over_grpc_equal_those_over_rest(grpc_port):
     cluster = over_grpc(grpc_port)
     message = failing(count, cluster, errors.UnavailableError)
     assert "a node with a shard of 'things' is down or failing" in message
@@ -521,7 +521,7 @@ def test_a_missing_index_names_the_key_and_the_kinds():
         assert isinstance(raised.value, errors.ClusterError)
 
 
-def test_a_missing_vector_is_told_by_a_server_and_in_local_mode():
+def test_a_missing_vector_is_reported_by_a_server_and_in_local_mode():
     with pytest.raises(VectorMissing, match="'things' has no such vectors"):
         count(Answers(said(400, VECTOR)).cluster())
     local = QdrantClient(":memory:")
@@ -535,7 +535,7 @@ def test_a_missing_vector_is_told_by_a_server_and_in_local_mode():
     local.close()
 
 
-def test_a_client_that_was_closed_says_so_at_once(pauses):
+def test_a_closed_client_raises_at_once(pauses):
     for client in (
         QdrantClient(url=URL, transport=httpx.MockTransport(Answers()), check_compatibility=False),
         QdrantClient(":memory:"),
@@ -560,7 +560,7 @@ def serving(version):
     )
 
 
-def test_the_version_is_asked_for_once_at_the_first_call():
+def test_the_version_is_requested_once_at_the_first_call():
     for version, numbers in (("1.18.0", (1, 18)), ("1.20.0-dev", (1, 20)), ("v2.0.1", (2, 0))):
         server = serving(version)
         cluster = server.cluster()
@@ -570,7 +570,7 @@ def test_the_version_is_asked_for_once_at_the_first_call():
         assert server.versions == 1
 
 
-def test_an_older_server_is_refused_before_anything_is_asked_of_it():
+def test_an_older_server_is_refused_before_the_first_request():
     for version in ("1.17.4", "0.11.1", "1.9.7-dev"):
         server = serving(version)
         cluster = server.cluster()
@@ -583,7 +583,7 @@ def test_an_older_server_is_refused_before_anything_is_asked_of_it():
         assert server.requests == 0
 
 
-def test_making_a_client_asks_nothing_and_warns_of_nothing():
+def test_creating_a_client_sends_no_request_and_no_warning():
     server, before = serving("1.20.0"), set(threading.enumerate())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -616,7 +616,7 @@ def test_answers_are_asked_for_as_they_are(monkeypatch, options, headers):
     [("port", 70_000), ("port", 0), ("port", "6333"), ("prefix", "ä"), ("prefix", "a b"),
      ("prefix", "a\r\nx: y"), ("prefix", 5)],
 )  # fmt: skip
-def test_an_address_that_can_not_be_asked_is_refused(name, value):
+def test_an_address_that_cannot_be_requested_is_refused(name, value):
     with pytest.raises(errors.InvalidArgumentError, match=f"{name} is "):
         retrieval_store.Client(url="http://localhost", **{name: value})
 

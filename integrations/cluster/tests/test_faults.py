@@ -94,7 +94,7 @@ def test_one_failure_at_any_call_is_not_noticed(fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
+def test_many_failures_are_reported_and_failed_calls_can_be_repeated(fault):
     _, requests = lived(None)
     for nth in range(1, requests + 1, 8):
         failures, _ = lived(
@@ -145,7 +145,7 @@ def test_a_node_that_has_not_heard_of_the_first_write_has_nothing_to_find(times)
         here.delete(ids=["b"])
 
 
-def test_add_whose_answer_was_lost_says_what_to_do():
+def test_an_add_without_a_response_suggests_what_to_do():
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(

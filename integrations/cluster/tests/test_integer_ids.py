@@ -32,7 +32,7 @@ def on_both(both, ask):
     return here
 
 
-def test_they_are_read_found_and_left_out_by_what_is_shown(both):
+def test_ids_are_read_found_and_excluded_in_their_displayed_form(both):
     names = ["9", "x", "7", "07"]
     assert on_both(both, lambda numbers: numbers.get(names)["ids"]) == ["9", "7"]
     nearest = [1.0, 0.0]
@@ -44,7 +44,7 @@ def test_they_are_read_found_and_left_out_by_what_is_shown(both):
     assert found.startswith("8: found")
 
 
-def test_they_are_changed_and_deleted_and_none_comes_twice(both):
+def test_records_are_changed_and_deleted_and_none_appears_twice(both):
     def change(numbers):
         numbers.update("7", metadatas={"n": 70})
         numbers.upsert(["8", "10"], [[0.6, 0.8], [1.0, 1.0]], [{"n": 80}, {"n": 100}])

@@ -109,7 +109,7 @@ def test_a_key_that_is_searched_by_often_is_measured(graph, key, has_links):
     assert graph.measured == 1
 
 
-def test_what_is_measured_are_pieces_of_the_key(graph):
+def test_measured_filters_cover_parts_of_the_key(graph):
     things = filled(graph)
     for key, where in WHERES.items():
         graph.filters.clear()
@@ -156,7 +156,7 @@ def test_each_value_must_have_links(graph):
     assert graph.measured == 1
 
 
-def test_values_of_few_points_of_which_a_server_sees_each_say_nothing(graph, monkeypatch):
+def test_values_of_few_points_that_a_server_knows_reveal_nothing(graph, monkeypatch):
     monkeypatch.setattr(links, "SCANNED", 4 * DIMENSION * COUNT)
     graph.misses = 0
     assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)

@@ -64,7 +64,7 @@ writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_si
 
 @settings(max_examples=4)
 @given(writers, st.sampled_from([7, 100, 1_000]), st.integers(1, 3), st.integers(0, 99))
-def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
+def test_get_gives_each_point_once_whatever_the_clocks(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)
     numbered = written(server, writers)
     with closing(server.client()) as qdrant, pytest.MonkeyPatch.context() as patch:
@@ -134,7 +134,7 @@ def test_an_iterator_may_be_collected_in_the_thread_that_reads_ahead_for_it():
     ("shift", "place"),  # of the numbers of one writer against the next
     [(0, 6), (0, 58), (5, 7), (5, 23), (20, 0), (20, 41)],
 )
-def test_a_reading_goes_on_behind_a_record_whatever_others_delete_before_it(shift, place):
+def test_iteration_continues_after_a_record_despite_deletions_before_it(shift, place):
     server = Server(seed=3)
     written(server, [(shift * number, 20) for number in range(3)])
     with closing(server.client()) as qdrant:

@@ -86,7 +86,7 @@ def test_numbers_come_back_and_are_compared_exactly(shared, values, others):
             assert things.get(where=where)["ids"] == expected, where
 
 
-def test_what_somebody_else_changes_in_a_payload_is_theirs():
+def test_payload_changes_of_other_programs_stay():
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
@@ -133,7 +133,7 @@ def test_the_metadata_of_a_collection_keeps_its_numbers():
 
 
 @pytest.mark.parametrize("text", ["{", "7", "[]"])
-def test_exact_numbers_that_somebody_has_made_unreadable_are_damage(text):
+def test_exact_numbers_made_unreadable_are_damage(text):
     with closing(Server()) as server, closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None

@@ -77,7 +77,7 @@ def parameters_of_query(server, things, k=10, **how):
     return server.params[-1]
 
 
-def test_as_many_candidates_are_asked_for_as_the_recall_takes(server):
+def test_the_candidates_requested_are_those_the_recall_needs(server):
     things = filled(server)
     assert not parameters_of_query(server, things).exact
     assert (
@@ -108,14 +108,14 @@ def filled_again(server):
     return client.get_collection("things", embedding_function=None)
 
 
-def test_the_recall_of_the_collection_counts_where_none_is_asked_for(server):
+def test_the_recall_of_the_collection_is_the_default(server):
     things = filled(server, recall=0.9)
     assert parameters_of_query(server, things).hnsw_ef == 256
     assert parameters_of_query(server, things, recall=0.5).hnsw_ef == 64
     assert parameters_of_query(server, things, exact=True).exact
 
 
-def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(server):
+def test_measurements_are_shared_until_the_collection_has_doubled(server):
     things = filled(server)
     parameters_of_query(server, things, recall=0.9)
     assert parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef == 256
@@ -145,7 +145,7 @@ def test_an_index_that_is_being_made_is_not_measured(server):
         )
 
 
-def test_what_others_have_put_in_its_place_is_passed_over(server):
+def test_collections_replaced_by_others_are_skipped(server):
     stored = {"points": 9, "found": {"10": 3}}
     for other in (stored, {}, {"points": 1}, {"points": "x", "found": {}}, 7, None):
         assert IndexRecall.of({RECALL: other}) is None
@@ -167,7 +167,7 @@ def test_a_limit_of_the_server_is_kept(server):
     assert parameters_of_query(server, things, recall=0.95).exact
 
 
-def test_an_exact_search_that_is_forbidden_since_is_not_asked_for(server):
+def test_an_exact_search_that_was_forbidden_later_is_not_requested(server):
     server.missed = dict.fromkeys(recall.CANDIDATES, 2)
     things = filled(server)
     assert parameters_of_query(server, things, recall=0.9).exact
@@ -206,7 +206,7 @@ def test_a_measurement_that_failed_is_not_made_again_each_minute(server, monkeyp
         assert sum(tried) == times
 
 
-def test_it_is_shown_what_was_measured_and_what_is_sent(server):
+def test_the_measurement_and_the_sent_parameters_are_shown(server):
     things = filled(server)
     assert things.stats()["recall"] is None
     how = things.explain([[1.0] * DIMENSION], recall=0.9)

@@ -70,7 +70,7 @@ def test_an_array_of_float32_arrives_as_it_is(vector):
     assert np.array_equal(np.array(point["vector"]["dense"], np.float64).astype("f4"), vector)
 
 
-def test_what_is_no_part_of_a_write_isnt_sent():
+def test_objects_that_are_no_operation_are_not_sent():
     bodies = []
     with closing(client(bodies)) as qdrant, pytest.raises(TypeError, match="object"):
         RestClient(qdrant).batch_update_points("things", [object()], wait=True)

@@ -71,7 +71,7 @@ def test_requests_are_made_ready_while_one_is_sent_and_sent_in_order():
 
 
 @pytest.mark.parametrize("first", [1, 2, 5])
-def test_a_copy_that_breaks_off_has_the_first_points_and_goes_on_in_order(
+def test_an_interrupted_copy_has_the_first_points_and_is_resumed_in_order(
     server, target, tmp_path, first
 ):
     with retrieval_store.Client(tmp_path) as kept:
@@ -87,7 +87,7 @@ def test_a_copy_that_breaks_off_has_the_first_points_and_goes_on_in_order(
         assert there.get(IDS)["documents"] == [f"river {i}" for i in range(MANY)]
 
 
-def test_batches_are_told_when_they_are_durable_in_their_order(server, target):
+def test_batches_are_reported_in_order_once_durable(server, target):
     made = target.create_collection("things", embedding_function=None)
     points = inside.named(target, "things")
     rows = np.arange(MANY, dtype=np.float32)[:, None]

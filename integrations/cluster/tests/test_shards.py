@@ -26,7 +26,7 @@ def qdrant():
         yield client
 
 
-def test_shards_replicas_and_files_are_as_asked_and_are_remembered(qdrant):
+def test_shards_replicas_and_files_are_as_requested_and_remembered(qdrant):
     client = retrieval_store.Client(qdrant_client=qdrant)
     things = client.create_collection("things", {"qdrant": ASKED}, embedding_function=None)
     things.add(ids=["a", "b"], embeddings=[[1, 0], [0, 1]], documents=["x", "y"])
@@ -105,7 +105,7 @@ IMPOSSIBLE = [
 ]
 
 
-def test_what_cannot_be_asked_is_named_and_nothing_is_made(cluster):
+def test_impossible_requests_are_named_and_nothing_is_created(cluster):
     for given, message in IMPOSSIBLE:
         with pytest.raises(errors.InvalidArgumentError, match=message):
             cluster.create_collection("things", {"qdrant": given}, embedding_function=None)
@@ -117,7 +117,7 @@ def test_what_cannot_be_asked_is_named_and_nothing_is_made(cluster):
 
 
 @pytest.mark.parametrize("consistency", [2, "majority"])
-def test_reads_ask_as_many_copies_as_said(consistency):
+def test_reads_query_the_configured_number_of_replicas(consistency):
     queries = []
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
@@ -143,7 +143,7 @@ def _noting(method, asked):
     return call
 
 
-def test_what_is_no_number_of_copies_or_goes_with_no_cluster_is_refused(tmp_path):
+def test_invalid_numbers_of_replicas_are_refused(tmp_path):
     with closing(Server()) as server, closing(server.client()) as qdrant:
         for consistency in (0, -1, True, "most", 1.5):
             with pytest.raises(errors.InvalidArgumentError, match="consistency is"):

@@ -47,7 +47,7 @@ def replayed(recording: str, part: str | None = None) -> list[tuple[int, Any, di
 
 
 @pytest.mark.parametrize("part", COMPARED)
-def test_it_answers_what_a_real_server_answered(part):
+def test_the_responses_equal_a_real_servers(part):
     compared = [
         (line, call, got)
         for line, call, got in replayed("a")

@@ -137,7 +137,7 @@ def test_limits_that_are_set_later_are_noticed(qdrant):
         things.update(IDS, metadatas=OF_EACH)
 
 
-def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
+def test_impossible_requests_under_limits_are_refused_by_name(qdrant, caplog):
     things = limited(
         qdrant,
         search_allow_exact=False,
@@ -189,7 +189,7 @@ def test_expressions_mean_the_same_under_all_limits(both):
             assert reported == truth.query(**near)["ids"]
 
 
-def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
+def test_hits_beyond_the_reach_of_a_limit_are_never_omitted_silently():
     """The filter has no room beside the points that it excludes, so all ten are read."""
     found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
     both = And((Not(Exists(("a",))), DocumentContains("_")))

@@ -44,7 +44,7 @@ def indexes_made(server):
     return sum(method == "PUT" and path.endswith("/index") for method, path in server.requests)
 
 
-def test_the_index_that_a_filter_needs_is_made_once_and_said(server, qdrant, things, caplog):
+def test_the_index_that_a_filter_needs_is_created_once_and_logged(server, qdrant, things, caplog):
     server.requests.clear()
     with caplog.at_level(logging.INFO, "retrieval_store"):
         assert things.get(where={"t": "x"})["ids"] == ["a"]
@@ -78,7 +78,7 @@ def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
         things.create_index("t", "tree")
 
 
-def test_there_is_nothing_to_warm_and_nothing_is_asked_for(server, things):
+def test_there_is_nothing_to_warm_and_nothing_is_requested(server, things):
     server.requests.clear()
     empty = {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
     assert things.warm(["k", "t"], text=True) == empty
@@ -107,7 +107,7 @@ def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, q
         there.get(where=OneOf(("t", "u"), (1,)))
 
 
-def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, things):
+def test_the_error_names_the_index_that_the_key_may_not_create(server, qdrant, things):
     server.api_keys = {"rw": "rw", "r": "r"}
     with closing(server.client(api_key="r")) as reader:
         there = retrieval_store.Client(qdrant_client=reader).get_collection("things")
@@ -154,7 +154,7 @@ def test_without_indexes_what_needs_none_is_answered_all_the_same(server, qdrant
             assert there.get(where_document={"$not_contains": "iver"})["ids"] == ["b", "c"]
 
 
-def test_where_strict_mode_is_set_later_the_index_is_made_and_the_filter_asked_again():
+def test_if_strict_mode_is_set_later_the_index_is_created_and_the_filter_repeated():
     strict = models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
     with closing(Server()) as server, closing(server.client()) as qdrant:
         store = retrieval_store.Client(qdrant_client=qdrant)

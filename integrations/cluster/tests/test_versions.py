@@ -101,7 +101,7 @@ def test_a_collection_whose_maker_was_broken_off_is_completed(qdrant):
 
 
 @pytest.mark.parametrize("version", ["1.18.0", "1.20.0"])
-def test_an_index_that_is_made_before_the_first_write_is_there_after_it(version):
+def test_an_index_created_before_the_first_write_exists_after_it(version):
     server = Server(version=version, strict=True)
     with closing(server), closing(server.client()) as one:
         things = retrieval_store.Client(qdrant_client=one).create_collection(

@@ -56,7 +56,7 @@ with retrieval_store.Client(sys.argv[1]) as client:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_queries_by_text_go_on_without_chroma(tmp_path, named):
+def test_queries_by_text_work_without_chroma(tmp_path, named):
     function = embedding_functions.ONNXMiniLM_L6_V2()
     how = {"embedding_function": function} if named else {}
     made_by_chroma(tmp_path / "chroma", **how)
@@ -69,7 +69,7 @@ def test_queries_by_text_go_on_without_chroma(tmp_path, named):
     assert done.stdout == "[['cat']]\n[['tax']]\n", done.stderr
 
 
-def test_vectors_of_another_model_are_told_by_their_length(tmp_path, here):
+def test_vectors_of_another_model_are_detected_by_their_length(tmp_path, here):
     made_by_chroma(tmp_path / "chroma", vectors=np.eye(3, 8))
     (one,) = import_chroma(tmp_path / "chroma", here).collections
     assert [left.what for left in one.left] == ["embedding function 'default'"]
@@ -77,7 +77,7 @@ def test_vectors_of_another_model_are_told_by_their_length(tmp_path, here):
     assert model_of(here) is None
 
 
-def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
+def test_vectors_of_another_model_are_detected_by_embedding_their_documents(
     tmp_path, here, monkeypatch
 ):
     made_by_chroma(tmp_path / "chroma", vectors=np.eye(3, 384))
@@ -94,7 +94,7 @@ def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
 
 
 @pytest.mark.parametrize("documents", [None, DOCUMENTS])
-def test_collections_without_documents_or_records_are_taken_for_those_of_the_default(
+def test_collections_without_documents_or_records_count_as_those_of_the_default(
     tmp_path, here, documents
 ):
     made_by_chroma(tmp_path / "chroma", documents=documents)
@@ -104,7 +104,7 @@ def test_collections_without_documents_or_records_are_taken_for_those_of_the_def
     assert model_of(here) == model_of(here, "empty") == REMEMBERED
 
 
-def test_what_made_the_vectors_may_be_given_by_its_name(tmp_path, here):
+def test_the_function_of_the_vectors_may_be_given_by_name(tmp_path, here):
     made_by_chroma(tmp_path / "chroma")
     import_chroma(tmp_path / "chroma", here, embedding_functions={"notes": "wordllama"})
     assert model_of(here)["name"] == "wordllama"

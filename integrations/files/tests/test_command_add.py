@@ -77,14 +77,14 @@ def counts(folder):
         (("modelled", "nowhere.jsonl"), b"there is no file or folder nowhere.jsonl"),
     ],
 )
-def test_what_a_collection_is_not_is_refused(folder, words, message):
+def test_other_settings_than_the_collections_are_refused(folder, words, message):
     done = run("add", "store", *words, cwd=folder)
     assert done.returncode == 2
     assert message in done.stderr.replace(b"\n", b" ")
     assert counts(folder) == {"modelled": 1, "plain": 1}
 
 
-def test_what_a_collection_is_may_be_said(folder):
+def test_the_settings_of_an_existing_collection_may_be_given(folder):
     done = run("add", "store", "plain", "vectors.jsonl", "--distance", "l2", "--model", "none",
                cwd=folder)  # fmt: skip
     assert done.stdout == b"added 1\n", done.stderr
@@ -110,7 +110,7 @@ def test_what_a_collection_is_may_be_said(folder):
         ("news", ("photos", "--document-column", "t"), b"--document-column is for files"),
     ],
 )
-def test_what_fails_makes_nothing(folder, name, words, message):
+def test_a_failed_command_creates_nothing(folder, name, words, message):
     for one in ("empty", "photos"):
         (folder / one).mkdir()
     Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
@@ -144,7 +144,7 @@ def test_images_of_a_folder_are_loaded_and_other_files_counted(folder):
 
 
 @pytest.mark.parametrize("export", [export_arrays, export_parquet])
-def test_what_was_exported_is_the_same_collection_again(folder, export):
+def test_an_export_gives_the_same_collection_again(folder, export):
     configuration = {
         "hnsw": {"space": "cosine", "max_neighbors": 24},
         "vectors": {"datatype": "float16"},
@@ -232,7 +232,7 @@ def test_hits_are_added_and_the_standard_input_is_called_so(folder):
         ("a.jsonl", '{"id": "a", "uri": "x.png"}', ("--model", "lengths"), "add the folder with"),
     ],
 )
-def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, words, message):
+def test_errors_about_a_file_state_what_would_be_right(folder, name, text, words, message):
     (folder / name).write_text(text)
     done = run("add", "fresh", "things", name, *words, cwd=folder)
     assert (done.returncode, message in done.stderr.decode()) == (2, True), done.stderr
@@ -271,7 +271,7 @@ def test_imported_collections_get_other_names(folder):
     assert done.returncode == 2 and b"does not exist" in done.stderr
 
 
-def test_metadata_that_says_settings_goes_by_those_that_are(folder):
+def test_existing_settings_win_over_metadata_that_names_settings(folder):
     with retrieval_store.Client(folder / "store") as client:
         collection = client.create_collection(
             "told", metadata={"hnsw:space": "ip", "hnsw:search_ef": 50}, embedding_function=None
@@ -339,7 +339,7 @@ def test_a_folder_is_kept_in_step(folder):
     assert done.returncode == 2 and b"give --model" in done.stderr
 
 
-def test_a_folder_is_kept_in_step_as_its_options_say(folder):
+def test_a_folder_is_synced_according_to_its_options(folder):
     guides = folder / "guides"
     (guides / "drafts").mkdir(parents=True)
     (guides / "a.md").write_text("# Guide\n\n" + "A sentence of some words. " * 200)
@@ -383,7 +383,7 @@ def test_pictures_that_the_model_of_a_synchronised_folder_cannot_embed_are_left_
     assert done.returncode == 2 and b"nowhere' isn't there\n" in done.stderr
 
 
-def test_what_is_printed_of_a_synchronised_folder_is_for_people(folder):
+def test_the_output_for_a_synced_folder_is_readable(folder):
     (folder / "notes").mkdir()
     (folder / "notes" / "a.md").write_text("# Garden\n\n## Flowers\n\nOf the rose.")
     with (folder / "notes" / "b.pdf").open("wb") as file:
@@ -408,7 +408,7 @@ def test_what_is_printed_of_a_synchronised_folder_is_for_people(folder):
         assert all({*own} <= {*one["metadata"]} for one in whole)
 
 
-def test_what_is_not_read_of_a_folder_is_told_once_for_each_kind(folder):
+def test_unread_files_of_a_folder_are_reported_once_per_kind(folder):
     papers = folder / "papers"
     papers.mkdir()
     for i in range(20):
@@ -432,7 +432,7 @@ def test_what_is_not_read_of_a_folder_is_told_once_for_each_kind(folder):
     assert b"A hidden heron." in heron
 
 
-def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):
+def test_a_synced_folder_is_searched_by_words_and_meaning(folder):
     (folder / "notes").mkdir()
     (folder / "notes" / "a.md").write_text("Of the rose and of all other flowers of the garden.")
     (folder / "notes" / "b.md").write_text("Ships.")

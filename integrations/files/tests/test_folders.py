@@ -61,7 +61,7 @@ def test_images_are_uris_that_the_loader_loads(notes, folder):
     assert add_folder(notes, folder, resume=True).added == 3
 
 
-def test_what_cannot_be_read_is_told_and_the_others_are_added(notes, folder):
+def test_unreadable_files_are_reported_and_the_others_are_added(notes, folder):
     outside = folder.parent / "outside.md"
     outside.write_text("outside")
     (folder / "link.md").symlink_to(outside)
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_told_and_the_others_are_added(notes, folder):
 
 
 @pytest.mark.parametrize("upsert", [False, True])
-def test_images_that_a_loader_skips_are_told(folder, upsert):
+def test_images_that_a_loader_skips_are_reported(folder, upsert):
     for name in ("whole.png", "other.png"):
         Image.new("RGB", (4, 4)).save(folder / name)
     (folder / "broken.png").write_bytes(b"no image")
@@ -104,7 +104,7 @@ def test_images_that_a_loader_skips_are_told(folder, upsert):
         assert notes.count() == 5
 
 
-def test_it_goes_on_where_it_was(notes, folder):
+def test_it_resumes_where_it_stopped(notes, folder):
     add_folder(notes, folder)
     (folder / "new.md").write_text("new")
     with pytest.raises(IDAlreadyExistsError, match="'a.md' is in the collection already"):
@@ -176,7 +176,7 @@ def test_images_with_captions_and_without_are_two_writes_however_they_alternate(
     assert notes.get(ids=["2.png", "3.png"])["documents"] == [None, "a rose"]
 
 
-def test_an_image_whose_caption_cannot_be_read_is_told(notes, folder):
+def test_an_image_whose_caption_cannot_be_read_is_reported(notes, folder):
     for name in ("one.png", "two.png"):
         Image.new("RGB", (4, 4)).save(folder / name)
     (folder / "one.txt").write_bytes(b"\xe9\xe8")

@@ -150,7 +150,7 @@ def test_metadata_is_added_by_a_dict_or_a_function(notes, folder):
         assert notes.get() == before
 
 
-def test_what_was_added_to_metadata_later_is_kept(notes, folder):
+def test_later_metadata_keys_are_kept(notes, folder):
     guide = folder / "guide.md"
     sync_folder(notes, folder, metadata={"team": "crew"})
     ids = [f"guide.md#{i}" for i in range(4)]
@@ -220,7 +220,7 @@ def test_patterns_mean_what_they_mean_to_git(notes, tree, patterns):
         assert {one["metadata"]["path"] for one in read_folder(tree, **how)} == kept
 
 
-def test_what_a_pattern_leaves_out_that_changed_is_told_before_it_is_deleted(notes, tree, caplog):
+def test_changed_files_excluded_by_a_pattern_are_reported_before_deletion(notes, tree, caplog):
     caplog.set_level("WARNING", "retrieval_store")
     sync_folder(notes, tree)
     (tree / "top.txt").unlink()
@@ -237,7 +237,7 @@ def test_what_a_pattern_leaves_out_that_changed_is_told_before_it_is_deleted(not
     assert report.deleted == ("a/b/three.txt", "b/a/four.md", "top.txt")
 
 
-def test_what_is_no_pattern_is_refused_and_passed_over_in_a_file_of_git(notes, tree):
+def test_invalid_patterns_are_refused_and_skipped_in_a_file_of_git(notes, tree):
     for line in ("!", "\\"):
         with pytest.raises(InvalidArgumentError, match="include has .* expected a pattern"):
             sync_folder(notes, tree, include=["*.md", line])
@@ -246,7 +246,7 @@ def test_what_is_no_pattern_is_refused_and_passed_over_in_a_file_of_git(notes, t
     assert report.added == ("a/one.md", "b/a/four.md", "top.md")
 
 
-def test_records_of_what_git_ignores_now_are_told_of_and_deleted(notes, tree, caplog):
+def test_records_of_files_now_ignored_by_git_are_reported_and_deleted(notes, tree, caplog):
     caplog.set_level("WARNING", "retrieval_store")
     sync_folder(notes, tree, gitignore=True)
     (tree / ".gitignore").write_text("/a/b/\ntop.md\n")
@@ -257,7 +257,7 @@ def test_records_of_what_git_ignores_now_are_told_of_and_deleted(notes, tree, ca
     assert notes.get(where={"path": "top.md"})["ids"] == []
 
 
-def test_a_file_that_has_become_empty_of_text_is_said_to_be_that(notes, tree):
+def test_a_file_that_has_become_empty_of_text_is_reported(notes, tree):
     sync_folder(notes, tree)
     (tree / "top.md").write_text(" \n")
     report = sync_folder(notes, tree)
@@ -282,7 +282,7 @@ def test_read_folder_keeps_nothing_that_it_has_yielded(tmp_path):
     assert kept[1] - kept[0] < 5 * 200_000  # of 24 texts
 
 
-def test_links_to_files_are_followed_if_asked(notes, folder, tmp_path):
+def test_links_to_files_are_followed_on_request(notes, folder, tmp_path):
     (tmp_path / "outside.md").write_text("outside")
     (folder / "link.md").symlink_to(tmp_path / "outside.md")
     (folder / "lost.md").symlink_to(tmp_path / "gone.md")
@@ -402,7 +402,7 @@ def test_records_of_files_that_are_not_listed_any_more_cost_no_look_at_all_the_o
 
 
 @pytest.mark.parametrize("size", [7, 8, 9])
-def test_what_was_synced_is_read_in_pages(notes, folder, monkeypatch, size):
+def test_synced_records_are_read_in_pages(notes, folder, monkeypatch, size):
     tuned(monkeypatch, synced_records_at_once=size)
     for i in range(20):
         (folder / f"{i}.txt").write_text(f"the note {i}")
@@ -469,12 +469,12 @@ def test_a_watch_ends_with_its_client(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["absent", "guide.md"])
-def test_what_is_no_folder_is_not_watched(notes, folder, path):
+def test_a_path_that_is_no_folder_is_not_watched(notes, folder, path):
     with pytest.raises(InvalidArgumentError, match=f"path is '.*{path}', expected a folder to"):
         sync_folder(notes, folder / path, watch=True, allow_empty=True)
 
 
-def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch):
+def test_a_watched_file_is_read_again_whatever_its_times(folder, monkeypatch):
     """Files that are unchanged by the system's stamps aren't read again, and no change is
     missed."""
     tuned(monkeypatch, settled_after=0)

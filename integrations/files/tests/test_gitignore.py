@@ -54,7 +54,7 @@ def kept_by_git(tree):
 @example("a/**/b/**/*.txt", "?.txt")
 @example("a/b**/a.*", "a**/**")  # stars after the literal beginning of a path
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_what_is_left_out_is_what_git_leaves_out(tree, top, below):
+def test_ignored_files_are_those_that_git_ignores(tree, top, below):
     (tree / ".gitignore").write_bytes(top.encode())
     (tree / "a" / ".gitignore").write_bytes(below.encode())
     found = find_files(tree, FolderRules(gitignore=True, own_reader=True))
@@ -75,7 +75,7 @@ def test_names_that_are_no_text_are_compared_too(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["!", "/", "\\", "a\\", "[", "a[b", "[[:thing:]]", "[a-\\"])
-def test_what_fits_nothing_is_refused(tmp_path, line):
+def test_invalid_patterns_are_refused(tmp_path, line):
     with pytest.raises(InvalidArgumentError, match="exclude has .* expected a pattern"):
         read_folder(tmp_path, exclude=line)
     assert GitPatterns.from_content(f"{line}\nb\n".encode()).say("b") is True

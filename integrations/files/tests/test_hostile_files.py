@@ -184,7 +184,7 @@ def test_any_bytes_at_all_are_records_or_refused(data, format):
         os.unlink(path)
 
 
-def test_what_is_no_file_is_refused(notes, tmp_path):
+def test_missing_and_special_files_are_refused(notes, tmp_path):
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
     for path in (tmp_path / "none.jsonl", tmp_path / "pipe.jsonl", "/dev/zero"):
@@ -206,7 +206,7 @@ def lines_of(path, ids):
     return path
 
 
-def test_an_id_that_is_there_is_named_before_anything_is_written(notes, tmp_path):
+def test_an_existing_id_is_named_before_anything_is_written(notes, tmp_path):
     path = lines_of(tmp_path / "notes.jsonl", [*map(str, range(1_500)), "there", "more"])
     with pytest.raises(IDAlreadyExistsError, match="^notes.jsonl, line 1501: the id 'there'"):
         add_file(notes, path)
@@ -221,7 +221,7 @@ def test_an_id_that_is_there_is_named_before_anything_is_written(notes, tmp_path
     assert notes.get(ids="there", include=["embeddings"])["embeddings"].tolist() == [[1, 2]]
 
 
-def test_what_was_broken_off_goes_on(tmp_path):
+def test_interrupted_adds_are_resumed(tmp_path):
     calls = []
 
     def embed(texts):
@@ -267,7 +267,7 @@ def test_records_with_and_without_embeddings_are_added_in_their_order(tmp_path):
         ]
 
 
-def test_what_gives_no_vector_is_refused(tmp_path):
+def test_records_without_a_possible_vector_are_refused(tmp_path):
     path = tmp_path / "notes.jsonl"
     with retrieval_store.Client() as client:
         notes = client.create_collection(
@@ -378,7 +378,7 @@ def test_columns_of_csv_are_fields_and_metadata(tmp_path):
         ("id,embedding\n,[1]\n", "^books.csv, row 1: it has no 'id'"),
     ],
 )
-def test_what_is_wrong_in_csv_is_told_by_its_row(text, why, tmp_path):
+def test_errors_in_csv_name_the_row(text, why, tmp_path):
     with retrieval_store.Client() as client:
         books = client.create_collection("books", embedding_function=None)
         with pytest.raises(InvalidArgumentError, match=why):
@@ -463,7 +463,7 @@ def test_tables_of_others_are_read(tmp_path):
         ({"name": ["a"]}, "no column 'id'"),
     ],
 )
-def test_what_is_wrong_in_parquet_is_told_by_its_row(columns, why, tmp_path):
+def test_errors_in_parquet_name_the_row(columns, why, tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
     with retrieval_store.Client() as client:
         mine = client.create_collection("mine", embedding_function=None)

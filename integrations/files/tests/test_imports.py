@@ -137,7 +137,7 @@ def test_a_failed_import_leaves_no_half_collection(novels, here, monkeypatch):
     assert here.list_collections() == [] and len(calls) == 3
 
 
-def test_collections_of_imports_that_were_killed_are_told_and_kept(novels, here, caplog):
+def test_collections_of_killed_imports_are_reported_and_stay(novels, here, caplog):
     left, mine = f"import-{'0a' * 16}-0", "import-of-mine-0"
     for name in (left, mine):
         here.create_collection(name, embedding_function=None)
@@ -231,7 +231,7 @@ def test_embedding_functions_come_by_name_where_they_may_be_made(tmp_path, here)
         ({"letters": 3}, r"embedding_functions\['letters'\] is 3"),
     ],
 )
-def test_embedding_functions_that_nobody_would_call_are_refused(tmp_path, here, given, message):
+def test_uncallable_embedding_functions_are_refused(tmp_path, here, given, message):
     with chromadb.PersistentClient(
         tmp_path / "chroma", chromadb.Settings(anonymized_telemetry=False)
     ) as there:
@@ -288,7 +288,7 @@ def test_embedding_functions_of_chromas_own_that_are_here_too(stored, settings):
         assert made.settings().items() >= wanted.items() and left.all() == ()
 
 
-def test_what_cannot_be_kept_is_told_and_the_rest_is(novels, here):
+def test_unsupported_columns_are_reported_and_the_others_imported(novels, here):
     # chromadb refuses this now, but an older one may have written it.
     with closing(sqlite3.connect(novels / "chroma.sqlite3")) as connection, connection:
         (first, second) = [
@@ -321,7 +321,7 @@ def test_what_cannot_be_kept_is_told_and_the_rest_is(novels, here):
     assert import_chroma(novels, here, database="another").records == 1
 
 
-def test_what_is_no_directory_of_chromas(tmp_path, here, novels):
+def test_directories_that_are_not_chromas(tmp_path, here, novels):
     for path in (tmp_path / "nothing", tmp_path / "here"):
         with pytest.raises(InvalidArgumentError, match="of Chroma's"):
             import_chroma(path, here)
@@ -629,7 +629,7 @@ def test_vectors_of_faiss_without_records_have_their_numbers(faiss, tmp_path, he
     assert found.configuration["hnsw"]["space"] == "l2"
 
 
-def test_what_faiss_cannot_give_back_is_an_error_and_makes_nothing(faiss, tmp_path, here):
+def test_unrecoverable_faiss_indexes_are_an_error_and_create_nothing(faiss, tmp_path, here):
     lines = tmp_path / "records.jsonl"
     lines.write_text('{"id": "a"}\n')
     index_of(faiss, tmp_path / "flat.index", "Flat")
@@ -651,7 +651,7 @@ def test_what_faiss_cannot_give_back_is_an_error_and_makes_nothing(faiss, tmp_pa
 
 
 @pytest.mark.parametrize("package", ["chromadb", "qdrant_client", "lancedb", "faiss", "pyarrow"])
-def test_what_is_not_installed_is_named(package, tmp_path, here, monkeypatch):
+def test_missing_packages_are_named(package, tmp_path, here, monkeypatch):
     from retrieval_store_files import add_file
 
     monkeypatch.setitem(__import__("sys").modules, package, None)

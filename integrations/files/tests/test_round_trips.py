@@ -113,7 +113,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=10)
 @given(data=st.data())
-def test_what_is_exported_is_what_is_added_again(way, data, tmp_path_factory):
+def test_exported_records_equal_those_added_again(way, data, tmp_path_factory):
     datatype = data.draw(st.sampled_from(["float32", "float16"]))
     records = data.draw(records_of(floats if datatype == "float32" else halves))
     suffix, export = WAYS[way]
@@ -210,7 +210,7 @@ def test_a_parquet_file_has_typed_columns_besides_the_whole_metadata(notes, tmp_
     assert json.loads(table["metadata"][1].as_py())["big"] == 2**63
 
 
-def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
+def test_writes_between_the_two_passes_are_in_the_metadata_and_no_error(
     notes, tmp_path, monkeypatch
 ):
     def then_written(kinds_of, chosen):
@@ -305,7 +305,7 @@ def test_nothing_is_replaced_and_nothing_is_left(notes, way, tmp_path, monkeypat
     assert os.listdir(taken.parent) == [taken.name] and taken.read_text() == "mine"
 
 
-def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch):
+def test_another_that_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch):
     target = tmp_path / "here" / "target"
     target.parent.mkdir()
 
@@ -345,7 +345,7 @@ def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart_in_csv(store, t
 @pytest.mark.parametrize("name", ["some.csv", "some.tsv"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("message", [False, True])
-def test_a_csv_is_divided_by_what_it_says_or_what_names_its_ids(
+def test_a_csv_is_split_by_its_declared_delimiter_or_by_its_id_column(
     store, tmp_path, delimiter, name, message
 ):
     odd = "sizes (S, M, L; XL, XXL | 1\t2)"

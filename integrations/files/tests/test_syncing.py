@@ -87,7 +87,7 @@ def state(collection):
     return dict(zip(found["ids"], zip(*columns, strict=True), strict=True))
 
 
-def test_what_is_new_changed_and_gone_is_brought_over(notes, folder, embed):
+def test_new_changed_and_deleted_files_are_synced(notes, folder, embed):
     report = sync_folder(notes, folder)
     assert report.added == ("a.md", "deep/b.txt", "red.png")
     assert str(report) == (
@@ -113,7 +113,7 @@ def test_what_is_new_changed_and_gone_is_brought_over(notes, folder, embed):
     assert not [one for one in embed.inputs if isinstance(one, str)]  # the passage is as before
 
 
-def test_what_has_only_moved_is_not_embedded_again(notes, make, folder, embed, tmp_path):
+def test_moved_text_is_not_embedded_again(notes, make, folder, embed, tmp_path):
     paint(folder / "still.png", 50)
     sync_folder(notes, folder, name="mine")
     before = sorted((text or "", vector) for text, _, _, vector in state(notes).values())
@@ -208,7 +208,7 @@ def test_captions_change_without_their_pictures(notes, make, folder, embed):
     assert_as_fresh(notes, make, folder, captions=True)
 
 
-def test_texts_are_cut_as_asked_for(notes, make, folder):
+def test_texts_are_split_as_requested(notes, make, folder):
     for how in (
         {"chunk": None},
         {"chunk": str.split},
@@ -248,7 +248,7 @@ def test_only_what_it_made_of_this_folder_is_touched(notes, folder, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["../x.md", "/x.md", "a/../x.md", "x\0.md", "./x.md", "x" * 999])
-def test_a_stored_path_that_leads_elsewhere_is_not_followed(notes, folder, path):
+def test_a_stored_path_outside_is_not_followed(notes, folder, path):
     write(folder.parent / "x.md", "outside")
     sync_folder(notes, folder)
     fields = dict(state(notes)["a.md#0"][1])
@@ -257,7 +257,7 @@ def test_a_stored_path_that_leads_elsewhere_is_not_followed(notes, folder, path)
     assert state(notes)[path][0] == "odd"
 
 
-def test_links_and_pipes_are_told_and_not_followed(notes, folder):
+def test_links_and_pipes_are_reported_and_not_followed(notes, folder):
     write(folder.parent / "outside.md", "outside")
     (folder / "link.md").symlink_to(folder.parent / "outside.md")
     (folder / "linked").symlink_to(folder.parent)
@@ -338,7 +338,7 @@ def test_folders_with_files_of_the_same_names_have_prefixes(notes, make, folder,
         sync_folder(notes, tmp_path / "one", prefix=5)
 
 
-def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
+def test_another_running_sync_is_reported(notes, folder, monkeypatch):
     begun = []
 
     def late(known, collection, name):
@@ -353,7 +353,7 @@ def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
         sync_folder(notes, folder)
 
 
-def test_a_folder_that_is_not_there_deletes_nothing_unless_told_so(notes, folder, tmp_path):
+def test_a_missing_folder_deletes_nothing_unless_requested(notes, folder, tmp_path):
     sync_folder(notes, folder)
     before = state(notes)
     folder.rename(tmp_path / "unmounted")
@@ -373,7 +373,7 @@ def test_a_folder_that_is_not_there_deletes_nothing_unless_told_so(notes, folder
     assert state(notes) == {}
 
 
-def test_where_nothing_is_lost_nothing_is_said_of_it(notes, folder, tmp_path):
+def test_nothing_is_reported_if_nothing_is_lost(notes, folder, tmp_path):
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "a.png").write_bytes(b"")
     (tmp_path / "bare" / "b.bin").write_bytes(b"")
@@ -397,7 +397,7 @@ def test_where_nothing_is_lost_nothing_is_said_of_it(notes, folder, tmp_path):
         sync_folder(notes, folder)
 
 
-def test_what_cannot_be_read_keeps_its_records_and_is_told(notes, folder, monkeypatch):
+def test_unreadable_files_keep_their_records_and_are_reported(notes, folder, monkeypatch):
     write(folder / "deep" / "er" / "d.md", "D")
     write(folder / "e.md", "E")
     sync_folder(notes, folder)
@@ -449,7 +449,7 @@ def test_a_file_that_cannot_be_looked_for_is_not_gone(notes, folder, monkeypatch
     assert state(notes) == before
 
 
-def test_what_is_written_to_meanwhile_waits_for_the_next_time(notes, make, folder):
+def test_files_changed_meanwhile_are_left_for_the_next_sync(notes, make, folder):
     def lines(text):
         if "said b" in text and meanwhile:
             write(folder / "a.md", meanwhile.pop())
@@ -476,7 +476,7 @@ def test_what_is_written_to_meanwhile_waits_for_the_next_time(notes, make, folde
 
 
 @pytest.mark.parametrize("prefix", ["", "guide/"])
-def test_a_loader_that_skips_is_told(folder, embed, prefix):
+def test_images_skipped_by_a_loader_are_reported(folder, embed, prefix):
     (folder / "bad.png").write_bytes(b"no image")
     with retrieval_store.Client() as client:
         loader = ImageLoader(on_error="skip")
@@ -506,7 +506,7 @@ def test_it_is_refused_where_it_cannot_be(make, folder, tmp_path):
         sync_folder(make(), folder / "a.md", allow_empty=True)
 
 
-def test_what_was_added_before_is_not_its_own(notes, folder):
+def test_earlier_records_are_not_the_synced_folders_own(notes, folder):
     add_folder(notes, folder)
     with pytest.raises(IDAlreadyExistsError, match=r"red\.png"):
         sync_folder(notes, folder)
@@ -657,7 +657,7 @@ def test_passages_have_their_heading_and_so_many_words():
     assert long == ["h h h h h: a b"]
 
 
-def test_texts_are_cut_at_headings_of_every_level_which_stand_before_each_passage():
+def test_texts_are_split_at_headings_of_every_level_which_precede_each_passage():
     guide = """# Guide
 
 Read this first.

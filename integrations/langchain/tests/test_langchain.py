@@ -202,7 +202,7 @@ def test_delete_by_filter_and_never_more_than_was_meant(make):
     assert [one.id for one in store.get_by_ids(["a", "b", "c"])] == ["c"]
 
 
-def test_what_is_no_client_of_ours_is_refused():
+def test_an_argument_that_is_not_our_client_is_refused():
     with pytest.raises(InvalidArgumentError, match=r"goes into one: Client\(qdrant_client=…\)"):
         RetrievalStore(Letters(), client=QdrantClient(":memory:"))
 
@@ -291,7 +291,7 @@ def test_scores_are_distances_and_relevance_is_what_langchains_helpers_make_of_t
 
 @pytest.mark.filterwarnings("ignore:Relevance scores must be between 0 and 1")
 @pytest.mark.parametrize("distance", ["cosine", "l2", "ip"])
-def test_a_threshold_lets_through_what_it_does_in_langchains_store_for_chroma(distance):
+def test_a_threshold_means_the_same_as_in_langchains_store_for_chroma(distance):
     chroma = pytest.importorskip("langchain_chroma")
     embedding, how = DeterministicFakeEmbedding(size=6), {"hnsw": {"space": distance}}
     texts = [f"text {i}" for i in range(40)]

@@ -178,7 +178,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG, ids=[message for _, message in WRONG])
-def test_what_can_not_be_is_named_and_nothing_written(store, call, message):
+def test_invalid_arguments_are_named_and_nothing_is_written(store, call, message):
     with pytest.raises(InvalidArgumentError, match=message):
         call(store)
     assert store.collection.count() == 4
@@ -207,7 +207,7 @@ def test_what_can_not_be_is_named_and_nothing_written(store, call, message):
         ),
     ],
 )
-def test_stores_that_can_not_be_made_say_why(arguments, message):
+def test_stores_that_cannot_be_created_give_the_reason(arguments, message):
     with pytest.raises((InvalidArgumentError, ConflictError), match=message):
         RetrievalStore(Letters(), **arguments)
 
@@ -431,7 +431,7 @@ def test_a_pickled_store_of_wordllama_is_the_one_that_it_was(tmp_path, monkeypat
         ([{"indices": [1], "values": [1j]}], "as many indices"),
     ],
 )
-def test_sparse_models_that_give_something_else_are_told(given, message):
+def test_sparse_models_with_invalid_results_are_reported(given, message):
     with (
         RetrievalStore(
             DeterministicFakeEmbedding(size=4), sparse_embedding=lambda texts: given
@@ -441,7 +441,7 @@ def test_sparse_models_that_give_something_else_are_told(given, message):
         store.add_texts(["x"])
 
 
-def test_what_an_argument_of_another_store_is_called_here_is_said():
+def test_arguments_of_another_store_are_reported_with_our_names():
     for theirs, ours in {
         "persist_directory": "path",
         "embedding_function": "embedding",

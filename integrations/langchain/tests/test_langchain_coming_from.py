@@ -73,7 +73,7 @@ def test_every_search_takes_a_filter_on_documents(filled):
         assert sorted(ids_of(found)) == ["b", "d"]
 
 
-def test_native_filters_of_three_kinds_say_the_same(filled):
+def test_native_filters_of_three_kinds_mean_the_same(filled):
     qdrant = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gte=3))])
     for native in ({"n": {"$gte": 3}}, Range(("n",), gte=3), qdrant):
         assert sorted(ids_of(filled.similarity_search("cat", filter=native))) == ["c", "d"]
@@ -266,7 +266,7 @@ def test_diverse_choices_go_with_every_mode_and_filters(small, mode):
         ({"bogus": 1}, "no argument 'bogus'; a search takes filter, where_document"),
     ],
 )
-def test_what_a_diverse_search_can_not_mean_is_refused(small, how, message):
+def test_impossible_diverse_searches_are_refused(small, how, message):
     with pytest.raises(InvalidArgumentError, match=message):
         small.max_marginal_relevance_search("cat", **how)
 
@@ -288,7 +288,7 @@ def test_retrievers_of_every_search_type(small):
         small.as_retriever(search_type="bogus")
 
 
-def test_explain_says_how_a_search_is_answered(small):
+def test_explain_reports_how_a_search_is_answered(small):
     explanation = small.explain("cat", filter={"n": {"$gte": 3}})
     assert (explanation["points"], explanation["matching"]) == (4, 2)
     assert set(small.explain("cat", search_mode="hybrid")["legs"]) == {"dense", "text"}
@@ -334,7 +334,7 @@ def test_sparse_models_of_langchain_qdrant_find_and_fuse(place, request, lengths
         assert set(store.explain("qq")["legs"]) >= {"dense"}
 
 
-def test_bm25_as_a_sparse_model_ranks_like_words_and_stores_say_what_they_lack(tmp_path):
+def test_bm25_as_a_sparse_model_ranks_like_words_and_stores_report_what_they_lack(tmp_path):
     bm25 = BM25Embedding(language=None, stopwords=False, b=0)
     with RetrievalStore(Letters(), path=tmp_path, sparse_embedding=bm25) as store:
         store.add_texts(["cat cat", "cat dog bird", "bird", "bird bird bird"])
@@ -387,7 +387,7 @@ def test_existing_collections_are_found_checked_and_never_made(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_what_langchains_store_for_qdrant_wrote_is_read_by_its_payload_keys(tmp_path):
+def test_records_of_langchains_store_for_qdrant_are_read_by_their_payload_keys(tmp_path):
     qdrant = pytest.importorskip("langchain_qdrant")
     distance = models.VectorParams(size=26, distance=models.Distance.COSINE)
     with QdrantClient(path=tmp_path) as client:

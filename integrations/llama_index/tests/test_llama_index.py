@@ -272,7 +272,7 @@ def test_text_modes_rank_by_words(make):
         assert ask(filled, mode=mode, query_str="whale whales", filters=en).ids == ["a"]
 
 
-def test_hybrid_of_vectors_alone_says_the_same_similarities(make):
+def test_hybrid_of_vectors_alone_gives_the_same_similarities(make):
     store = make(distance="l2")
     store.add([node("a"), node("b"), node("c")])
     alone = ask(store, query_embedding=[3.0, 0, 0])
@@ -371,7 +371,7 @@ class Letters(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
-def test_an_index_is_built_asked_changed_and_loaded_again(tmp_path):
+def test_an_index_is_built_queried_changed_and_loaded_again(tmp_path):
     documents = [
         Document(text=text, id_=f"doc {i}", metadata={"i": i}) for i, text in TEXTS.items()
     ]
@@ -672,7 +672,7 @@ def test_no_stored_node_sends_a_request_or_opens_a_file(tmp_path, requested, kin
         ("TextNode", None, "AttributeError"),
     ],
 )
-def test_what_is_no_node_is_damage_that_says_what_is_wrong(kind, fields, named):
+def test_an_invalid_stored_node_is_damage_with_the_reason(kind, fields, named):
     with RetrievalStoreVectorStore() as store:
         stored(store, kind, fields)
         for read in readings(store):

@@ -110,7 +110,7 @@ def test_metadata_that_other_stores_write_over_are_the_nodes_own(own):
         ({"key": "n", "value": object(), "operator": "any"}, "'n' any has the value"),
     ],
 )
-def test_filters_that_nobody_checked_are_refused(store, fields, message):
+def test_unchecked_filters_are_refused(store, fields, message):
     for query in (store.get_nodes, store.delete_nodes):
         with pytest.raises(InvalidArgumentError, match=message):
             query(filters=unchecked(**fields))
@@ -240,7 +240,7 @@ def saying(operator, value, **kwargs):
         {**saying("all", []), "filter": And(())},
     ],
 )
-def test_what_restricts_nothing_deletes_nothing_and_finds_all(store, restrictions):
+def test_empty_filters_delete_nothing_and_find_all(store, restrictions):
     store.delete_nodes(**restrictions)
     assert len(store.get_nodes(**restrictions)) == 3
     filters = restrictions.get("filters")
@@ -255,7 +255,7 @@ def test_what_restricts_nothing_deletes_nothing_and_finds_all(store, restriction
     "restrictions",
     [saying("in", []), saying("any", []), saying("all", [], condition="not"), {"where": Or(())}],
 )
-def test_what_holds_for_nothing_deletes_nothing_and_finds_nothing(store, restrictions):
+def test_filters_that_match_nothing_delete_nothing_and_find_nothing(store, restrictions):
     store.delete_nodes(**restrictions)
     store.delete_nodes(["1"], **restrictions)
     assert store.get_nodes(**restrictions) == []
@@ -270,6 +270,6 @@ def test_what_holds_for_nothing_deletes_nothing_and_finds_nothing(store, restric
         ("chroma_collection", "collection"),
     ],
 )
-def test_what_an_argument_of_another_store_is_called_here_is_said(theirs, ours):
+def test_arguments_of_another_store_are_reported_with_our_names(theirs, ours):
     with pytest.raises(TypeError, match=f"{theirs!r} is no argument of .*: here it is {ours}$"):
         RetrievalStoreVectorStore(**{theirs: "x"})

@@ -163,7 +163,7 @@ def test_the_nodes_own_metadata_of_that_name_are_kept_and_found_by_where(ours):
     assert own.metadata == NODES[6].metadata
 
 
-def test_records_of_others_have_what_their_metadata_say_at_the_key():
+def test_records_of_other_writers_match_by_their_metadata_at_the_key():
     with RetrievalStoreVectorStore() as store:
         store.client.add(
             ["a", "b", "c"],

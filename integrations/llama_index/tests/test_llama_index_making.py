@@ -148,14 +148,14 @@ def test_from_collection_and_from_params_in_the_words_of_chromas_store(tmp_path)
         ),
     ],
 )
-def test_from_params_says_what_it_wants(kwargs, message, tmp_path, monkeypatch):
+def test_from_params_names_what_it_needs(kwargs, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidArgumentError, match=message):
         RetrievalStoreVectorStore.from_params("mine", **kwargs)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_params_leads_to_a_cluster_by_host_and_port(monkeypatch):
+def test_from_params_connects_to_a_cluster_by_host_and_port(monkeypatch):
     seen = []
 
     def stop(name, **kwargs):

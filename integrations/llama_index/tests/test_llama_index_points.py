@@ -188,7 +188,7 @@ def test_a_class_that_other_stores_knew_is_a_text_node_and_ref_doc_id_alone_is_m
         assert len(store.get_nodes()) == 2
 
 
-def test_the_text_is_kept_once_and_changed_by_whoever_changes_the_document(client):
+def test_the_text_is_stored_once_and_changed_with_the_document(client):
     store = RetrievalStoreVectorStore(client=client)
     store.add(NODES)
     for metadata, given, node in zip(
@@ -233,7 +233,7 @@ def test_stores_of_older_versions_with_the_text_in_the_json_are_read(kind, docum
             assert node.metadata == {"n": 1}
 
 
-def test_embeddings_come_when_they_are_asked_for():
+def test_embeddings_are_returned_on_request():
     with RetrievalStoreVectorStore(distance="l2") as store:
         store.add([TextNode(id_="a", text="x", embedding=[1.0, 2.0])])
         store.client.add("b", [[3, 4]], documents="x")

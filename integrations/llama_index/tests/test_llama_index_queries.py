@@ -182,7 +182,7 @@ def test_retrievers_pass_keywords_on(store):
         ({"exact": None, "where": None, "search_params": None, "fusion": None}, "abcd"),
     ],
 )
-def test_how_to_search_can_be_said(store, kwargs, expected):
+def test_the_search_method_can_be_chosen(store, kwargs, expected):
     assert "".join(store.query(vector_query(), **kwargs).ids) == expected
     explained = store.explain(vector_query(), **kwargs)
     assert explained["points"] == 4
@@ -230,7 +230,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kwargs", "message"), REFUSED)
-def test_what_a_query_cannot_be_told_is_refused_by_name(store, kwargs, message):
+def test_unsupported_arguments_of_a_query_are_refused_by_name(store, kwargs, message):
     for ask in (store.query, store.explain):
         with pytest.raises(RetrievalStoreError, match=message):
             ask(vector_query(), **kwargs)
@@ -243,7 +243,7 @@ def test_fields_that_a_store_has_no_choice_of_are_refused(store, field):
 
 
 @pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), "a", True, [0.5]])
-def test_a_threshold_of_mmr_is_from_0_to_1_wherever_it_is_said(store, threshold):
+def test_a_threshold_of_mmr_is_from_0_to_1_wherever_it_is_given(store, threshold):
     with pytest.raises(InvalidArgumentError, match="mmr_threshold is .*a number from 0 to 1"):
         store.query(vector_query(mode=MMR), mmr_threshold=threshold)
     with pytest.raises(InvalidArgumentError, match="mmr_threshold is .*a number from 0 to 1"):
@@ -347,7 +347,7 @@ def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():
     ("mode", "expected"),
     [("default", "plans"), ("mmr", "plans"), ("text_search", "points"), ("sparse", "points")],
 )
-def test_explain_says_how_a_query_is_answered(store, mode, expected):
+def test_explain_reports_how_a_query_is_answered(store, mode, expected):
     query = vector_query(mode=VectorStoreQueryMode(mode), query_str="dogs")
     explained = store.explain(query, where={"lang": "de"})
     assert (explained["points"], explained["matching"]) == (4, 2)

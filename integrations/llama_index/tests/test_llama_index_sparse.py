@@ -68,7 +68,7 @@ def test_functions_take_the_place_of_words(client):
     assert fused.ids[0] == "b"
 
 
-def test_a_model_of_ours_finds_what_words_find_and_asks_for_idf(client):
+def test_our_sparse_model_finds_what_words_find_and_requires_idf(client):
     store = filled(RetrievalStoreVectorStore(client=client, sparse_model=BM25Embedding()))
     assert store.client.configuration["sparse"] == {"idf": True}
     assert ask(store, SPARSE, "seas").ids == ["b"]
@@ -79,7 +79,7 @@ def test_a_model_of_ours_finds_what_words_find_and_asks_for_idf(client):
     assert ask(store, SPARSE, "hill").ids == ["b"]
 
 
-def test_an_index_writes_and_asks_sparse_vectors_of_what_is_embedded(tmp_path):
+def test_an_index_writes_and_queries_sparse_vectors_of_embedded_texts(tmp_path):
     seen = []
 
     def noted(texts):
@@ -106,7 +106,7 @@ def test_an_index_writes_and_asks_sparse_vectors_of_what_is_embedded(tmp_path):
             assert [one.node.node_id for one in found] == ["b"]
 
 
-def test_without_a_model_words_stand_in_its_place_also_where_there_are_sparse_vectors():
+def test_without_a_model_words_replace_it_even_with_sparse_vectors():
     with retrieval_store.Client() as client:
         filled(RetrievalStoreVectorStore(client=client, sparse_model=encoded))
         plain = RetrievalStoreVectorStore(client=client)
@@ -136,7 +136,7 @@ def test_models_that_cannot_be_are_refused(kwargs, message):
         RetrievalStoreVectorStore(**kwargs)
 
 
-def test_a_collection_without_room_for_sparse_vectors_is_told(tmp_path):
+def test_a_collection_without_a_sparse_space_is_reported(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         collection = client.create_collection("llama_index", embedding_function=None)
         for kwargs in ({"collection": collection}, {"client": client}):

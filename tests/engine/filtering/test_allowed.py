@@ -47,7 +47,7 @@ def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point
     assert len(evaluated) == 1
 
 
-def test_ranges_that_are_asked_for_once_are_not_kept():
+def test_ranges_used_once_are_not_cached():
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
         write(things, range(COUNT), 0)
@@ -98,7 +98,7 @@ def test_results_of_filters_that_nothing_fulfils_share_their_bits(populated):
     assert populated.stats()["memory"]["filters"] < 50 * 8_000
 
 
-def test_a_filter_that_was_asked_before_finds_what_was_written_since(client):
+def test_a_repeated_filter_finds_later_writes(client):
     things = client.create_collection("things", embedding_function=None)
     metadatas = [{"n": i % 7} for i in range(100)]
     things.add([f"{i}" for i in range(100)], [[i] for i in range(100)], metadatas)

@@ -47,7 +47,7 @@ def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch
                 assert at_least == (["a", "b"] if i == 0 else ["a"])
 
 
-def test_columns_that_are_there_are_read_while_another_is_built(store):
+def test_existing_columns_are_read_while_another_is_built(store):
     points = points_of(store, v="l2")
     points.put(PointBatch([*range(100)], {}, [{"n": i} for i in range(100)]), ADD)
     assert len(points.get(None, Range(("n",), gte=1), None, 0, Fields()).ids) == 99

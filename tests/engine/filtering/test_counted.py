@@ -56,7 +56,7 @@ def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
     assert points.count_within(expression, 0.0) == (COUNT - 2, True)
 
 
-def test_columns_that_are_there_answer_at_once(points, monkeypatch):
+def test_columns_in_memory_count_exactly_without_time(points, monkeypatch):
     points.number(parse_where({"n": {"$gte": 5}}))
     points.number(parse_where({"even": True}))
     set_clock(monkeypatch, "counting", Ticking())

@@ -24,7 +24,7 @@ def filled(found):
 
 @thorough
 @given(records_and_wheres)
-def test_where_means_what_the_predicate_says(both):
+def test_where_matches_like_the_predicate(both):
     found, filters = both
     collection, held = filled(found)
     for where in filters:
@@ -50,7 +50,7 @@ def test_a_facet_counts_as_one_by_one(both, key, limit):
 
 @thorough
 @given(records, where_documents, wheres)
-def test_where_document_means_what_the_predicate_says(found, where_document, where):
+def test_where_document_matches_like_the_predicate(found, where_document, where):
     collection, held = filled(found)
     matching = [
         i for i, (_, document) in held.items() if oracle.document_matches(document, where_document)
@@ -60,7 +60,7 @@ def test_where_document_means_what_the_predicate_says(found, where_document, whe
     assert collection.get(where=where, where_document=where_document)["ids"] == both
 
 
-def test_random_filters_say_something_of_random_records():
+def test_random_filters_match_some_but_not_all_random_records():
     """Otherwise the tests here would prove nothing."""
     separating = []
 
@@ -77,7 +77,7 @@ def test_random_filters_say_something_of_random_records():
 
 @thorough
 @given(records_and_expressions)
-def test_expressions_mean_what_the_predicate_says(both):
+def test_expressions_match_like_the_predicate(both):
     found, expressions = both
     collection, held = filled(found)
     candidates = [Candidate(i, metadata, text) for i, (metadata, text) in held.items()]

@@ -55,7 +55,7 @@ layers = st.lists(
 
 @thorough
 @given(layers, st.lists(leaves, min_size=1, max_size=4), st.integers(1, ROWS))
-def test_a_column_of_several_layers_says_what_each_value_says(built, asked, height):
+def test_a_column_of_several_layers_gives_the_value_of_each_row(built, asked, height):
     values_now = {row: value for layer in built for row, value in layer.items()}
     for leaf in asked:
         at = column_of(leaf)
@@ -127,13 +127,13 @@ def check_without_a_look(random):
         before.append((found, living))
 
 
-def test_what_layers_tell_without_a_look_at_each_row_is_what_each_value_says():
+def test_grouping_by_layers_equals_grouping_row_by_row():
     for seed in range(150):
         check_without_a_look(Random(seed))
 
 
 @pytest.mark.parametrize("count", [1, 2, 254, 255, 256, 257, 65_534, 65_535, 65_536])
-def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count):
+def test_all_numbers_fit_and_rows_without_one_are_distinguished(monkeypatch, count):
     rows = np.arange(count + count // 2) + 7
     held = np.flatnonzero(np.arange(len(rows)) % 3 != 1)[:count]
     made = group_rows(rows[held], np.arange(len(held)), len(held))

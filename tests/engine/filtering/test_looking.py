@@ -72,7 +72,7 @@ def test_of_the_few_that_the_rest_of_a_filter_leaves_only_these_are_read(points,
     assert payloads_read == [COUNT, 15, 15]
 
 
-def test_a_key_that_is_asked_for_again_and_again_gets_its_column(points, payloads_read):
+def test_a_repeatedly_used_key_gets_its_column(points, payloads_read):
     for _ in range(40):
         assert got(points, OneOf(("new",), (2,)), ids=[9, 10, 2]) == [9, 2]
     assert payloads_read.count(COUNT) == 1
@@ -80,7 +80,7 @@ def test_a_key_that_is_asked_for_again_and_again_gets_its_column(points, payload
     assert 4 * sum(payloads_read[:-1]) < COUNT
 
 
-def test_explain_says_that_points_were_looked_at(client_on_disk):
+def test_explain_reports_points_that_were_read(client_on_disk):
     collection = client_on_disk
     collection.get(where={"few": 5})
     explanation = collection.explain(query_embeddings=[0.0], where={"few": 5, "new": {"$gt": 2}})
@@ -101,7 +101,7 @@ def client_on_disk(tmp_path):
         yield collection
 
 
-def test_a_condition_on_documents_is_asked_again_only_of_what_changed(points, documents_read):
+def test_a_condition_on_documents_is_evaluated_again_only_for_changes(points, documents_read):
     matches = DocumentMatches("r 1*$")
     expected = [1, 11, 111, 1111]
     for _ in range(3):

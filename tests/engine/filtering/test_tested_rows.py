@@ -142,7 +142,7 @@ def test_bounds_of_one_key_are_one_range(monkeypatch):
         assert not inside.is_one_range(apart)
 
 
-def test_a_filter_that_is_asked_once_is_not_kept_and_one_that_comes_again_is():
+def test_a_new_filter_is_not_cached_and_a_repeated_one_is():
     with retrieval_store.Client() as client:
         things, _ = filled(client)
         where = {"$and": [{"n": {"$lt": 9}}, {"m": {"$gte": 1}}]}

@@ -82,7 +82,7 @@ def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, k
     assert results == [0, 0, 0]
 
 
-def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
+def test_concurrent_writes_of_threads_are_committed_together_and_fail_separately(
     tmp_path, monkeypatch
 ):
     with retrieval_store.Client(tmp_path) as client:
@@ -155,9 +155,7 @@ def test_a_commit_of_several_threads_that_fails_is_made_again_by_each_alone_unle
         assert len(transactions) == (1 if is_committed else 4)
 
 
-def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
-    tmp_path, monkeypatch
-):
+def test_concurrent_writes_by_qdrants_client_are_committed_together_too(tmp_path, monkeypatch):
     with QdrantClient(path=tmp_path) as qdrant, retrieval_store.Client(tmp_path) as client:
         qdrant.create_collection("things", models.VectorParams(size=1, distance="Dot"))
         old = [models.PointStruct(id=i, vector=[i], payload={"old": i}) for i in (1, 2, 3)]
@@ -216,7 +214,7 @@ def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
             assert newest["metadatas"][0][0]["version"] >= version
 
 
-def test_beside_a_process_that_writes_without_pause_others_have_their_turn(tmp_path):
+def test_other_processes_get_their_turn_beside_a_busy_writer(tmp_path):
     collection = first_version(tmp_path)
 
     def writes_of_the_other():
@@ -234,9 +232,7 @@ def test_beside_a_process_that_writes_without_pause_others_have_their_turn(tmp_p
     assert sorted(meanwhile)[len(meanwhile) // 2] <= 3, meanwhile
 
 
-def test_a_process_that_was_stopped_when_it_had_the_turn_keeps_nobody_from_writing(
-    tmp_path, impatient
-):
+def test_a_process_stopped_in_its_turn_does_not_block_writers(tmp_path, impatient):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[1])
@@ -354,7 +350,7 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("holder", ["a thread", "another process"])
-def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(tmp_path, holder):
+def test_a_lock_timeout_is_an_error_and_then_the_store_works(tmp_path, holder):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":
@@ -449,7 +445,7 @@ def asking_at_once(tmp_path, threads, seconds):
     return sorted(most)[len(most) // 2], len(done)
 
 
-def test_of_many_threads_a_few_read_at_a_time_and_no_one_waits_for_long(tmp_path, monkeypatch):
+def test_only_a_few_of_many_threads_read_at_once_and_none_waits_long(tmp_path, monkeypatch):
     tuned(monkeypatch, readers_at_once=3, longest_line=PATIENCE)
     usual, done = asking_at_once(tmp_path, 12, 0.01)
     assert usual <= 4 and done == 72  # more where several come at the same moment
@@ -491,7 +487,7 @@ def test_a_thread_that_stops_waiting_to_read_keeps_no_one_from_it(tmp_path, monk
         assert [things.count() for _ in range(3)] == [0, 0, 0]
 
 
-def test_threads_that_ask_at_once_find_connections_that_are_open(tmp_path, monkeypatch):
+def test_concurrent_queries_reuse_open_connections(tmp_path, monkeypatch):
     many, rounds = 12, 5
     tuned(monkeypatch, readers_at_once=100)
     with retrieval_store.Client(tmp_path) as client:

@@ -51,7 +51,7 @@ def test_a_child_that_ends_in_the_ordinary_way_leaves_the_parent_store_alone(tmp
         assert [report.problem for report in client.verify()] == [None] * 3
 
 
-def test_a_store_in_memory_is_an_error_in_the_child_and_goes_on_in_the_parent():
+def test_a_store_in_memory_raises_in_a_forked_child_and_works_in_the_parent():
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[0])
@@ -67,7 +67,7 @@ def test_a_store_in_memory_is_an_error_in_the_child_and_goes_on_in_the_parent():
         assert things.count() == 1
 
 
-def test_what_a_child_writes_outlasts_the_parents_closing(tmp_path):
+def test_writes_of_a_child_outlast_the_parents_closing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="1", embeddings=[0])
@@ -118,7 +118,7 @@ def test_a_fork_comes_about_while_threads_keep_a_store_busy(tmp_path):
                 thread.join()
 
 
-def test_a_client_that_is_collected_while_the_process_forks_hangs_nobody(tmp_path):
+def test_collecting_a_client_while_the_process_forks_does_not_hang(tmp_path):
     # The garbage collector may run anywhere, and a client that it finds closes its store.
     code = """
 import os, sys, retrieval_store

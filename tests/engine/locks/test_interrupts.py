@@ -261,7 +261,7 @@ def test_an_interrupt_at_any_moment_of_creating_leaves_no_name_without_a_collect
     )
 
 
-def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
+def test_an_interrupted_waiting_thread_waits_no_more(elsewhere):
     sharing, turns = SharedLock(), FifoLock()
     waits = {
         "alone": (sharing.share, sharing.alone),
@@ -308,7 +308,7 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
     assert not turns.taken
 
 
-def test_who_has_waited_too_long_for_what_another_does_just_now_gets_its_result(monkeypatch):
+def test_a_thread_that_waits_too_long_for_a_running_batch_gets_its_result(monkeypatch):
     turns, now, looked, results = FifoLock(), [0.0], [], []
     set_clock(monkeypatch, "turns", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -336,7 +336,7 @@ def test_who_has_waited_too_long_for_what_another_does_just_now_gets_its_result(
     assert results == ["done"]
 
 
-def test_who_shares_at_once_waits_for_nobody(elsewhere):
+def test_a_shared_lock_is_acquired_at_once(elsewhere):
     sharing, release, started = SharedLock(), threading.Event(), threading.Event()
 
     def share_at_once():

@@ -166,7 +166,7 @@ def test_the_background_removes_what_a_process_left_that_died_after_the_switch(t
     store.close()
 
 
-def test_the_background_says_nothing_of_a_collection_that_another_process_drops_meanwhile(
+def test_the_background_does_not_report_a_collection_dropped_by_another_process(
     tmp_path, monkeypatch, caplog
 ):
     store, points, _ = dead_by_half(tmp_path)
@@ -177,7 +177,7 @@ def test_the_background_says_nothing_of_a_collection_that_another_process_drops_
     store.close()
 
 
-def test_the_background_tells_of_a_file_that_is_missing(tmp_path, monkeypatch, caplog):
+def test_the_background_reports_a_missing_file(tmp_path, monkeypatch, caplog):
     store, points, _ = dead_by_half(tmp_path)
     steps.fail(monkeypatch, "remove_vectors", FileNotFoundError("gone"))
     assert inside.background_turn(points.access) is False

@@ -69,7 +69,7 @@ def churned(client, count=2_000):
     return things
 
 
-def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, terminal, capfd):
+def test_compaction_keeps_the_content_and_makes_files_small(client, tmp_path, terminal, capfd):
     things = churned(client)
     before = content(things)
     sizes = {f: f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()}
@@ -92,7 +92,7 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
     ]
 
 
-def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
+def test_background_work_counts_as_progress_too(client):
     points = inside.points(churned(client, 400))
     begun, ended, reported = threading.Event(), threading.Event(), []
 
@@ -117,7 +117,7 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
     assert ended.is_set()
 
 
-def test_stats_tell_what_maintenance_does(client):
+def test_stats_report_maintenance(client):
     things = churned(client, 400)
     assert things.stats()["maintenance"] is None
     reports = []
@@ -225,7 +225,9 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
         assert things.query(query_embeddings=[3])["ids"] == [["c"]]
 
 
-def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path, monkeypatch):
+def test_a_reader_that_keeps_the_log_long_is_reported_and_writers_do_not_wait(
+    tmp_path, monkeypatch
+):
     tuned(monkeypatch, lock_timeout_ms=400)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)

@@ -68,7 +68,7 @@ def test_closing_leaves_to_the_next_process_what_takes_long(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("in_background")
-def test_saving_ends_when_it_is_told_to_and_leaves_nothing(tmp_path):
+def test_saving_ends_on_request_and_leaves_nothing(tmp_path):
     class StopError(Exception):
         pass
 
@@ -156,7 +156,7 @@ def test_columns_that_are_used_again_are_saved_for_the_next_process(tmp_path, pa
     assert sum(payloads_read) == 6, "payloads were read that the files know"
 
 
-def test_columns_of_keys_that_most_points_have_are_saved_before_anybody_asks(
+def test_columns_of_keys_that_most_points_have_are_saved_before_the_first_query(
     tmp_path, monkeypatch, payloads_read
 ):
     tuned(monkeypatch, columns_worth=1, columns_ahead=200)
@@ -330,7 +330,7 @@ def groups_that_end_early(header, arrays):
         ("n", groups_that_end_early, "its groups don't follow one another"),
     ],
 )
-def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, lie, message):
+def test_verify_detects_wrong_columns(with_columns, path, lie, message):
     with retrieval_store.Client(with_columns) as client:
         assert all(report.problem is None for report in client.verify())
     file, header, arrays = file_of(with_columns, path)
@@ -371,7 +371,7 @@ def test_columns_whose_file_is_cut_off_while_it_is_mapped_are_made_again(with_co
         assert answers(things) == expected
 
 
-def test_columns_whose_file_is_overwritten_while_it_is_mapped_are_let_go_of_by_verify(with_columns):
+def test_verify_releases_columns_whose_file_is_overwritten_while_mapped(with_columns):
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)
         expected = answers(things)
@@ -387,7 +387,7 @@ def test_columns_whose_file_is_overwritten_while_it_is_mapped_are_let_go_of_by_v
         assert answers(things) == expected
 
 
-def test_columns_are_let_go_of_with_their_files_and_loaded_again(with_columns, payloads_read):
+def test_columns_are_released_with_their_files_and_loaded_again(with_columns, payloads_read):
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)
         expected, access = answers(things), inside.access(things)
@@ -454,7 +454,7 @@ def change_text(things, point_id, document, n):
     things.update(ids=point_id, documents=document, metadatas=metadata, embeddings=vector)
 
 
-def test_optimizing_leaves_files_as_they_are_of_which_nothing_has_changed(with_files):
+def test_optimizing_leaves_unchanged_files_alone(with_files):
     before = files(with_files)
 
     def write_a_vector(things):
@@ -504,7 +504,7 @@ def test_optimizing_forgets_files_that_cannot_be_made_anew(with_files):
 
 
 @pytest.mark.usefixtures("columns_of_few", "in_background")
-def test_what_was_used_before_a_compaction_is_saved_after_it(tmp_path):
+def test_lists_used_before_a_compaction_are_saved_after_it(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = things_with_keys(client)
         things.delete(ids=["5"])

@@ -82,7 +82,7 @@ def test_a_collection_that_is_gone_is_maintained_no_more_without_a_word(
     assert not caplog.text
 
 
-def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
+def test_writing_works_where_no_thread_can_be_started(client, monkeypatch):
     until(inside.is_background_idle, "the upkeep is busy")
 
     def start(thread):
@@ -175,7 +175,7 @@ def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_fille
         assert space["indexed_slots"] == space["vectors"] + space["dead_slots"]
 
 
-def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
+def test_a_manual_compaction_always_keeps_an_index(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         (space,) = once_compacted(monkeypatch, populated(client), 700, space_of)
         assert space["indexed_slots"] == 300
@@ -219,7 +219,7 @@ assert began.wait(30)
 """
 
 
-def test_what_the_end_of_a_process_breaks_off_is_no_failure():
+def test_work_interrupted_by_the_end_of_a_process_is_no_failure():
     """After the end of a program no thread can start."""
     done = subprocess.run([sys.executable, "-c", ENDS_MEANWHILE], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -177,7 +177,7 @@ def test_opened_to_be_rebuilt_a_store_does_not_use_its_graph(indexed, change):
     assert problems(indexed) == {}
 
 
-def test_what_this_process_has_loaded_already_is_dropped_too(indexed):
+def test_files_that_this_process_has_loaded_are_dropped_too(indexed):
     make_false(indexed, reverse_labels)
     with retrieval_store.Client(indexed) as before:
         things = before.get_collection("things", embedding_function=None)
@@ -230,7 +230,7 @@ def test_rebuild_goes_with_a_path():
         retrieval_store.Client("x", rebuild=1)
 
 
-def test_a_report_says_how_to_mend_it(indexed):
+def test_a_report_says_how_to_repair_it(indexed):
     make_false(indexed, reverse_labels)
     (problem,) = problems(indexed).values()
     assert "1000 of 1000 vectors aren't those of the collection" in problem
@@ -311,7 +311,7 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
     assert len(set(compared)) == 2
 
 
-def test_what_is_replaced_at_each_look_ends_verification_all_the_same(indexed, monkeypatch):
+def test_replacing_a_file_at_each_check_does_not_prolong_verification(indexed, monkeypatch):
     """It would otherwise only reload the collection as long as another writer is busy."""
     looked = []
 
@@ -364,7 +364,7 @@ def finds_the_farthest(search, vectors):
 
 
 @pytest.mark.parametrize("lie", [None, raises_now_and_then, finds_nothing, finds_the_farthest])
-def test_an_index_that_does_not_tell_its_vectors_is_asked_for_each_of_them(
+def test_an_index_without_access_to_its_vectors_is_queried_for_each_of_them(
     indexed, monkeypatch, lie
 ):
     with retrieval_store.Client(indexed) as client:
@@ -726,7 +726,7 @@ def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_pa
     assert verified(with_usearch, rebuild=True) == right
 
 
-def test_a_file_that_goes_before_its_size_is_asked_for_is_no_problem(indexed, monkeypatch):
+def test_a_file_removed_before_its_size_is_read_is_no_problem(indexed, monkeypatch):
     """For example a file that another process has just replaced."""
 
     def removing(compare, path, made, comparison):

@@ -243,7 +243,7 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
 
 
 @pytest.mark.parametrize("is_maintaining", [False, True])
-def test_a_file_that_verify_finds_damaged_is_let_go_of(tmp_path, is_maintaining):
+def test_a_file_that_verify_reports_is_released(tmp_path, is_maintaining):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     with retrieval_store.Client(tmp_path) as client:
@@ -267,7 +267,7 @@ def test_a_file_that_verify_finds_damaged_is_let_go_of(tmp_path, is_maintaining)
             damage_and_verify()
 
 
-def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
+def test_a_file_truncated_while_open_is_released(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     with retrieval_store.Client(tmp_path) as client:
@@ -299,7 +299,7 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
-def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
+def test_codes_released_meanwhile_are_not_saved_as_empty(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -322,7 +322,7 @@ def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypa
         check_answers(opened(client), as_held(700))
 
 
-def test_what_is_deleted_is_in_no_file_after_optimize(tmp_path):
+def test_deleted_data_is_in_no_file_after_optimize(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -354,7 +354,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
     assert "bounds that don't hold" in problems[0].problem
 
 
-def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
+def test_vectors_that_codes_cannot_distinguish_are_searched_directly(client, monkeypatch):
     tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)
@@ -368,7 +368,7 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
 
 
 @pytest.mark.parametrize("query", [{"n_results": 210}, {"where": {"n": -1}, "n_results": 3}])
-def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypatch, query):
+def test_queries_that_codes_cannot_answer_do_not_affect_others(client, monkeypatch, query):
     """The farthest nine hundred can't be distinguished; that doesn't matter for the nearest
     three."""
     tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
@@ -410,7 +410,7 @@ def test_without_the_compiled_part_floats_are_searched(tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_all_within_a_distance_are_found_however_many_are_asked_for(client, metric):
+def test_all_within_a_distance_are_found_whatever_the_limit(client, metric):
     things = populated(client, metric=metric)
     ready(things)
     query = cloud(1, 5)

@@ -110,7 +110,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
-def test_examples_of_another_kind_or_dimension_are_refused_and_nothing_is_taken_for_damage(
+def test_examples_of_another_kind_or_dimension_are_refused_without_reporting_damage(
     store, number, caplog
 ):
     spaces = {"m": NewSpace("ip", kind="multi"), "s": NewSpace("ip", kind="sparse")}

@@ -69,7 +69,7 @@ def test_no_query_waits_for_an_index_that_grows_or_is_loaded(eager, built, monke
         until(lambda: method(things) == "over-fetch", "it isn't used")
 
 
-def test_dead_slots_are_let_go_of_in_the_background(eager, client):
+def test_dead_slots_are_removed_in_the_background(eager, client):
     things = populated(client)
     things.update(ids=[str(i) for i in range(900)], embeddings=cloud(900, 1))
     until(lambda: space_of(things)["dead_slots"] == 0, "nothing was compacted")
@@ -148,7 +148,7 @@ def test_four_writing_and_two_reading_processes_while_the_index_is_built(tmp_pat
     } == expected
 
 
-def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
+def test_explain_reports_the_steps_and_stats_the_sizes(client, monkeypatch):
     use_index(monkeypatch)
     tuned(monkeypatch, index_worth=100_000)
     things = client.create_collection("things", embedding_function=None)

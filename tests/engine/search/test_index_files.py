@@ -39,7 +39,7 @@ def answers(store):
         return loaded
 
 
-def test_what_one_process_saved_another_loads(built):
+def test_saved_indexes_are_loaded_by_another_process(built):
     assert answers(built) == 1_000
     modified = index_file(built).stat().st_mtime_ns
     with retrieval_store.Client(built) as client:
@@ -49,7 +49,7 @@ def test_what_one_process_saved_another_loads(built):
     assert index_file(built).stat().st_mtime_ns == modified
 
 
-def test_what_was_added_since_is_saved_on_closing(built):
+def test_additions_since_saving_are_saved_on_closing(built):
     with retrieval_store.Client(built) as client:
         things = client.get_collection("things", embedding_function=None)
         things.add(ids=[f"new {i}" for i in range(500)], embeddings=cloud(500, 9))

@@ -65,7 +65,7 @@ def test_compaction_keeps_what_float32_cannot_multiply_out_of_the_index(client, 
 
 
 @pytest.mark.parametrize(("metric", "spread"), [("cosine", 1e-4), ("ip", 1e-3)])
-def test_vectors_close_together_are_told_apart(client, metric, spread):
+def test_close_vectors_are_distinguished(client, metric, spread):
     things = client.create_collection(
         "things", {"hnsw": {"space": metric}}, embedding_function=None
     )

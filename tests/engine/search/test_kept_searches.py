@@ -124,7 +124,7 @@ def test_filters_find_vectors_where_writes_and_compaction_have_put_them(monkeypa
 
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
-def test_where_a_recall_is_asked_for_the_way_that_becomes_cheaper_is_taken(tmp_path):
+def test_with_a_recall_the_method_that_becomes_cheaper_is_used(tmp_path):
     random, count = np.random.default_rng(0), 40_000
     vectors = random.standard_normal((300, 64))[random.integers(0, 300, count)]
     vectors = (vectors + 0.7 * random.standard_normal(vectors.shape)).astype(np.float32)

@@ -95,7 +95,7 @@ def test_vectors_of_another_kind_or_dimension_are_refused_and_nothing_is_written
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l1"])
-def test_what_is_kept_in_memory_follows_every_write(store, metric):
+def test_cached_vectors_reflect_every_write(store, metric):
     numbers = np.random.default_rng(5)
     points = points_of(store, m=NewSpace(metric, kind="multi"))
 

@@ -120,7 +120,7 @@ def recall_files(store):
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_as_many_are_found_as_were_asked_for(client, monkeypatch, metric):
+def test_the_requested_share_is_found(client, monkeypatch, metric):
     tuned(monkeypatch, questions_of_each_kind=24)  # as usual
     things = populated(client, configuration={**CONFIGURATION, "hnsw": {"space": metric}})
     queries = groups(100, 5)
@@ -143,7 +143,7 @@ def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(things):
         assert "recall" not in explanation and explanation["plans"][0]["method"] != "signs"
 
 
-def test_what_was_measured_is_told(things):
+def test_measurements_are_reported(things):
     reported = things.explain(query_embeddings=groups(1, 5))["recall"]
     assert reported["target"] == 0.9 and reported["vectors"] == COUNT
     kinds = {(one["kind"], one["filter"]) for one in reported["measured"]}
@@ -154,7 +154,7 @@ def test_what_was_measured_is_told(things):
     assert abs(reported["at"] - time.time()) < 3_600
 
 
-def test_what_a_query_looked_at_and_may_have_missed_is_told(things):
+def test_the_candidates_of_a_query_and_possible_misses_are_reported(things):
     reported = things.explain(query_embeddings=groups(1, 5))["recall"]
     assert (
         reported["looked"]["signs"]
@@ -177,7 +177,7 @@ def test_estimates_of_single_queries_are_right_on_average(client):
     assert abs(np.mean(reported) - found) < 0.03
 
 
-def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
+def test_measurements_are_reported_by_a_process_that_has_searched_nothing_yet(store):
     with retrieval_store.Client(store) as client:
         reported = populated(client).stats()["spaces"][""]["recall"]
     assert reported["questions"] > 50
@@ -185,7 +185,7 @@ def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(st
         assert client.get_collection("things").stats()["spaces"][""]["recall"] == reported
 
 
-def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
+def test_a_query_with_a_recall_has_it_measured_for_later_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.stats()["spaces"][""]
     first = things.explain(query_embeddings=groups(1, 5), recall=0.9)
@@ -198,7 +198,7 @@ def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client
     assert methods(things) != ["signs"]  # who asks for none is answered exactly
 
 
-def test_who_only_reads_measures_nothing(store):
+def test_a_read_only_client_measures_nothing(store):
     with retrieval_store.Client(store) as client:
         things = client.create_collection("things", CONFIGURATION, embedding_function=None)
         things.add(ids=[str(i) for i in range(COUNT)], embeddings=groups(COUNT))
@@ -253,7 +253,7 @@ def test_vectors_from_elsewhere_are_found_at_once(things):
     assert found_of(things, true_ones, queries) > 0.85
 
 
-def test_it_is_measured_again_once_there_are_a_quarter_more(store):
+def test_it_is_measured_again_after_growing_by_a_quarter(store):
     with retrieval_store.Client(path=store) as client:
         things = populated(client, 1_000)
         for count, vectors in ((1_200, 1_000), (1_300, 1_300)):
@@ -387,7 +387,7 @@ def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, me
     assert "can't be used" not in caplog.text
 
 
-def test_what_a_version_before_measured_is_measured_again_without_a_word(filled, caplog):
+def test_measurements_of_an_earlier_version_are_repeated_silently(filled, caplog):
     (path,) = Path(filled).glob("*/derived/recall.1.0.*")
     data = json.loads(path.read_bytes())
     data[0] = data[0][:-1]  # of other targets
@@ -424,7 +424,7 @@ def test_verify_finds_a_recall_that_is_too_high(filled):
         assert "of the nearest are found, and now" in problem
 
 
-def test_what_stores_made_before_had_besides_is_removed(filled):
+def test_leftovers_of_older_stores_are_removed(filled):
     (path,) = Path(filled).glob("*/derived/recall.1.0.*")
     other = path.with_name(f"clusters.1.0.0.{32 * 'a'}")
     other.write_bytes(b"clusters")

@@ -91,7 +91,7 @@ def run_without_hnswlib(steps, *arguments):
     return done.stdout
 
 
-def test_a_collection_is_searched_exactly_and_nothing_is_said_to_be_missing(tmp_path):
+def test_a_collection_is_searched_exactly_without_a_warning(tmp_path):
     run_without_hnswlib(LARGE, tmp_path)
 
 

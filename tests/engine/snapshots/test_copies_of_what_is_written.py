@@ -135,7 +135,7 @@ def test_each_way_to_copy_gives_one_moment_of_many_megabytes(tmp_path, written, 
     refuse_mixtures(tmp_path, megabytes, written)
 
 
-def test_what_is_in_memory_is_copied_with_checksums(tmp_path):
+def test_a_database_in_memory_is_copied_with_checksums(tmp_path):
     records = 50_000_000 // RECORD_BYTES
     client = Client()
     collection = filled(client, records)

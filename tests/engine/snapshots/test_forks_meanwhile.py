@@ -60,7 +60,7 @@ def test_a_process_forks_while_vectors_are_copied(store, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("way", ["snapshot", "fork"])
-def test_what_others_do_meanwhile_is_not_in_the_copy(store, tmp_path, monkeypatch, way):
+def test_changes_of_others_meanwhile_are_not_in_the_copy(store, tmp_path, monkeypatch, way):
     copy = copies(store, tmp_path)[way]
     done = []
 

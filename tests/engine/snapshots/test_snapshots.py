@@ -130,7 +130,9 @@ def test_it_is_added_to_a_store_under_another_name(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"store", "notes.zip"}
 
 
-def test_one_that_replaces_another_is_there_though_the_other_can_not_go_yet(tmp_path, monkeypatch):
+def test_a_restored_collection_exists_though_the_replaced_one_cannot_be_dropped_yet(
+    tmp_path, monkeypatch
+):
     store = inside.opened(tmp_path)
     store.create("notes", {}, {})
     store.snapshot(tmp_path.parent / "notes.zip", store.by_name("notes").id)
@@ -179,7 +181,7 @@ def test_bad_paths_are_named(tmp_path, snapshot):
         restore(tmp_path / "text.zip", tmp_path / "new")
 
 
-def test_what_may_never_end_is_no_snapshot(tmp_path):
+def test_endless_inputs_are_no_snapshot(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
     for path in (tmp_path / "pipe.zip", "/dev/zero", tmp_path):
         with pytest.raises(InvalidArgumentError, match="no regular file|no snapshot"):
@@ -249,7 +251,7 @@ def other_vectors(files):
         (other_vectors, DamagedError),
     ],
 )
-def test_what_is_wrong_is_refused_and_leaves_nothing(tmp_path, snapshot, change, error):
+def test_invalid_snapshots_are_refused_and_leave_nothing(tmp_path, snapshot, change, error):
     changed = rewritten(snapshot, change)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(error):
@@ -332,7 +334,7 @@ at_each_step(prepared, work, names, 2)
 
 @pytest.mark.kills
 @pytest.mark.parametrize("doing", ["snapshot", "restore", "restore a store", "fork", "iterate"])
-def test_what_a_killed_process_leaves_goes_with_the_next(tmp_path, doing):
+def test_leftovers_of_a_killed_process_are_removed_by_the_next(tmp_path, doing):
     template = tmp_path / "template"
     with Client(template / "store") as client:
         filled(client).snapshot(template / "notes.zip")

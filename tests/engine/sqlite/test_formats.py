@@ -210,7 +210,7 @@ def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
     reader.close()
 
 
-def test_a_log_that_says_only_which_points_changed_is_followed_for_all_of_them(tmp_path):
+def test_a_log_with_only_changed_points_is_followed_for_all_of_them(tmp_path):
     filled(tmp_path)
     where, words = {"n": {"$gt": 10_000}}, {"query_texts": "seven", "mode": "text"}
     with retrieval_store.Client(tmp_path) as writer:

@@ -119,7 +119,7 @@ with retrieval_store.Client(sys.argv[1], read_only=True) as client:
 
 
 @pytest.mark.parametrize("what", ["files", "folders", "all", "vectors"])
-def test_who_may_not_write_is_told_how_to_read(what):
+def test_a_read_only_user_learns_how_to_read(what):
     with tempfile.TemporaryDirectory() as folder:  # which another user may enter
         os.chmod(folder, 0o755)
         _read_what_may_not_be_written(Path(folder), what)

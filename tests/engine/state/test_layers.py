@@ -90,7 +90,7 @@ def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merg
                         built[key] = since, segment, lacking
 
 
-def test_of_keys_without_end_few_are_kept(monkeypatch):
+def test_the_number_of_cached_keys_is_bounded(monkeypatch):
     tuned(monkeypatch, keys_noted=5)
     spent, cache, nothing = inside.Payback(), LayerCache(0), np.empty(0, np.int64)
     for key in range(500):

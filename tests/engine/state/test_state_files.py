@@ -138,7 +138,7 @@ def test_a_collection_that_is_opened_maps_its_state(folder, mode):
     assert [nearest(points, -5), nearest(points, 1000)] == [5, 1000]
 
 
-def test_what_was_written_since_is_read_from_the_change_log(folder):
+def test_later_writes_are_read_from_the_change_log(folder):
     writer, others = opened(folder)
     others.put(batch([7, COUNT], v=[[-7], [-8]], w=[[1], [2]]), UPSERT)
     others.delete([8, 9], None, None)
@@ -299,7 +299,7 @@ def test_a_file_that_is_cut_off_is_not_read(folder, size):
     check(points)
 
 
-def test_a_file_that_is_cut_off_while_it_is_mapped_is_let_go_of(folder, caplog):
+def test_a_file_truncated_while_mapped_is_released(folder, caplog):
     _, points = opened(folder)
     check(points)
     os.truncate(state_file(folder), 4096)
@@ -396,7 +396,7 @@ def test_a_file_that_deceives_is_a_problem_and_rebuilt(folder, change):
 
 
 @pytest.mark.parametrize("change", LIES)
-def test_nothing_is_lost_by_compaction_that_a_file_tells_is_dead(folder, change):
+def test_compaction_loses_nothing_that_a_file_wrongly_marks_as_dead(folder, change):
     lie(folder, change)
     store, points = opened(folder)
     assert maps_state(points)
@@ -409,7 +409,7 @@ def test_nothing_is_lost_by_compaction_that_a_file_tells_is_dead(folder, change)
     assert problems(folder) == []
 
 
-def test_what_a_file_says_is_not_written_to_the_next(folder):
+def test_the_content_of_a_file_is_not_written_to_the_next(folder):
     lie(folder, swap_owners)
     store, points = opened(folder)
     points.put(batch([3], v=[[-3]]), UPSERT)

@@ -101,7 +101,7 @@ def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tm
 
 
 @pytest.mark.kills
-def test_of_what_threads_commit_together_a_kill_loses_nothing_acknowledged(tmp_path):
+def test_a_kill_loses_no_acknowledged_write_of_a_joint_commit(tmp_path):
     moments, held = random.Random(6), set()
     for _ in range(5):
         first = max(held, default=-1) + 1

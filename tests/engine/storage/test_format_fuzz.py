@@ -678,14 +678,14 @@ def fuzz(targets, folder, first, stop):
 
 @pytest.mark.kills
 @pytest.mark.property
-def test_whatever_is_in_the_files_there_is_an_answer_or_an_error_of_ours(tmp_path):
+def test_any_content_of_files_gives_a_result_or_our_error(tmp_path):
     fuzz([*TARGETS], tmp_path, 0, 1)
 
 
 @pytest.mark.parametrize(
     "change", ["document = CAST(document AS BLOB)", "uri = x'00ff'", "id = x'00'", "id = 0.5"]
 )
-def test_what_is_no_text_where_texts_belong_is_damage(tmp_path, monkeypatch, change):
+def test_other_values_in_place_of_texts_are_damage(tmp_path, monkeypatch, change):
     eager_lists(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=None).add(**records(9), ids=ids(9))

@@ -183,7 +183,7 @@ def namespace():
     return prefix
 
 
-def test_a_full_disk_loses_nothing_and_the_store_goes_on_when_there_is_space(tmp_path, namespace):
+def test_a_full_disk_loses_nothing_and_the_store_works_when_there_is_space(tmp_path, namespace):
     assert "no space left" in run(full_disk, tmp_path, *namespace)
 
 

@@ -53,7 +53,7 @@ def read(points, paths):
 
 @settings(max_examples=EXAMPLES)
 @given(payloads, paths)
-def test_what_is_found_in_payloads_is_what_parsing_them_finds(held, wanted):
+def test_values_extracted_from_payloads_equal_parsed_ones(held, wanted):
     points = points_of(inside.opened(None))
     points.put(PointBatch(list(range(len(held))), {}, held), ADD)
     expected = [[value_at(payload, path) for payload in held] for path in wanted]

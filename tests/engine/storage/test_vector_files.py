@@ -162,7 +162,7 @@ def check_that_all_are_there(things):
 
 
 @pytest.mark.parametrize("cut_off", [False, True])
-def test_vectors_that_a_power_cut_took_from_their_file_are_there_again(tmp_path, cut_off):
+def test_vectors_lost_in_a_power_cut_are_restored(tmp_path, cut_off):
     file = lost_to_a_power_cut(tmp_path)
     if cut_off:  # as where a file had become longer, and that was lost too
         os.truncate(file, 10 * 32)
@@ -183,7 +183,7 @@ def test_a_writer_that_reads_nothing_syncs_what_a_power_cut_has_taken(tmp_path, 
         check_that_all_are_there(client.get_collection("things", embedding_function=None))
 
 
-def test_who_may_only_read_is_told_to_open_a_store_for_writing_after_a_power_cut(tmp_path):
+def test_a_read_only_user_is_asked_to_open_the_store_for_writing_after_a_power_cut(tmp_path):
     file = lost_to_a_power_cut(tmp_path)
     before = file.read_bytes()
     with (

@@ -56,7 +56,7 @@ def answers(things, words):
     return found["ids"], np.round(np.concatenate(found["scores"]), 5).tolist(), held
 
 
-def test_explain_says_what_trigrams_did(tmp_path):
+def test_explain_reports_the_use_of_trigrams(tmp_path):
     client, things, documents = filled(tmp_path)
     with client:
         ready(things)

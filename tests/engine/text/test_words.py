@@ -237,7 +237,7 @@ def test_lists_that_are_merged_between_two_questions_are_measured_again(tmp_path
         assert found["ids"] == [[*ids, "last"]]
 
 
-def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch):
+def test_lists_are_updated_before_a_query_needs_them(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         ids = [str(i) for i in range(600)]

@@ -44,7 +44,7 @@ def things(tmp_path):
         yield client.create_collection("things", embedding_function=None)
 
 
-def test_who_asks_first_after_a_load_finds_lists_in_a_file(things, tmp_path, eager, monkeypatch):
+def test_the_first_query_after_a_load_finds_lists_in_a_file(things, tmp_path, eager, monkeypatch):
     texts = add(things, range(200))
     inside.maintain(inside.access(things))
     assert len(files_of_words(tmp_path)) == 1
@@ -53,14 +53,16 @@ def test_who_asks_first_after_a_load_finds_lists_in_a_file(things, tmp_path, eag
     assert sum(reads) == 0
 
 
-def test_lists_that_nobody_asks_for_take_no_memory(things, eager):
+def test_unused_lists_take_no_memory(things, eager):
     add(things, range(200))
     inside.maintain(inside.access(things))
     things.query(query_embeddings=[1, 0])
     assert things.stats()["memory"]["words"] == 0
 
 
-def test_lists_follow_another_load_before_anybody_asks(things, tmp_path, eager, monkeypatch):
+def test_lists_are_updated_after_another_load_before_the_first_query(
+    things, tmp_path, eager, monkeypatch
+):
     texts = add(things, range(200))
     inside.maintain(inside.access(things))
     texts |= add(things, range(150, 300), "a dog")
@@ -108,7 +110,7 @@ def test_without_documents_or_with_too_large_ones_there_are_none(
     assert not files_of_words(tmp_path)
 
 
-def test_they_are_made_as_the_settings_say_that_were_changed_last(things, eager, monkeypatch):
+def test_lists_are_built_with_the_last_changed_settings(things, eager, monkeypatch):
     things.modify(configuration={"text": {"stopwords": ["cat"]}})
     texts = add(things, range(200))
     inside.maintain(inside.access(things))
@@ -118,7 +120,7 @@ def test_they_are_made_as_the_settings_say_that_were_changed_last(things, eager,
     assert sum(reads) == 0
 
 
-def test_lists_that_somebody_asks_for_meanwhile_are_made_once_and_stay(things, eager, monkeypatch):
+def test_lists_requested_meanwhile_are_built_once_and_stay(things, eager, monkeypatch):
     tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60)
     texts = add(things, range(200))
     reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))

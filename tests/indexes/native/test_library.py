@@ -37,7 +37,7 @@ def test_the_instruction_set_that_is_named_is_used(name):
     assert done.stdout.split()[:2] == ["[['7']]", name] and not done.stderr
 
 
-def test_with_none_numpy_searches_and_explain_says_what_to_do():
+def test_without_libraries_numpy_searches_and_explain_says_what_to_do():
     done = used("none")
     found, reported = done.stdout.splitlines()
     assert found == "[['7']]" and reported.startswith("None ") and "C compiler" in reported

@@ -35,7 +35,7 @@ DIFFERENT = {
 }
 
 
-def test_what_chromadb_tests_of_its_api_holds_here_but_for_what_differs_on_purpose(tmp_path):
+def test_chromadbs_own_tests_of_its_api_pass_except_for_deliberate_differences(tmp_path):
     options = "--noconftest -p tests.others.chromadb_suite.bridge -p no:cacheprovider -q --tb=no"
     run = [sys.executable, "-m", "pytest", *options.split(), "-c", os.devnull, "-rfE", "-k"]
     run += [

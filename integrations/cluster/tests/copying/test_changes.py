@@ -62,7 +62,7 @@ def aliased(qdrant, alias, name):
     qdrant.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
 
 
-def test_a_collection_or_copy_that_was_renamed_is_told_and_goes_on_when_both_are(source, target):
+def test_a_renamed_collection_or_copy_is_reported_and_resumed_when_both_are(source, target):
     few(source, "one")
     source.copy_to(target)
     opened(source, "one").modify(name="first")
@@ -149,7 +149,7 @@ def again(things, *ids):
     things.add(there["ids"], there["embeddings"])
 
 
-def test_what_was_copied_is_level_and_brought_level(source, target):
+def test_copied_collections_are_up_to_date_and_updated(source, target):
     things = filled(source, count=100)
     empty = source.create_collection("empty", embedding_function=None)
     assert [one.level for one in source.copy_to(target)] == [False, False]
@@ -167,7 +167,7 @@ def test_what_was_copied_is_level_and_brought_level(source, target):
         source.copy_to(target, fail_if_exists=1)
 
 
-def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
+def test_an_equal_collection_outside_the_journal_counts_as_copied(source, there):
     for client in (source, there):
         few(client, "one")
     before = inside.store(there).by_name("one").id
@@ -180,7 +180,7 @@ def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
 
 
 @pytest.mark.parametrize("what", ["more", "other", "order", "metadata", "text"])
-def test_what_is_no_copy_and_otherwise_is_never_touched(source, there, what):
+def test_a_different_collection_outside_the_journal_is_never_touched(source, there, what):
     few(source, "one"), few(source, "aaa")
     own = few(there, "one")
     if what == "more":
@@ -200,7 +200,7 @@ def test_what_is_no_copy_and_otherwise_is_never_touched(source, there, what):
     assert own.get(include=["embeddings"])["embeddings"].tolist() == before
 
 
-def test_what_is_deleted_before_the_copy_was_finished_stays_too(source, there, monkeypatch):
+def test_deletions_before_the_copy_was_finished_stay_too(source, there, monkeypatch):
     few(source, "one")
     filled(source, count=200)
     few(there, "own")
@@ -277,7 +277,7 @@ def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
         }
 
 
-def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypatch):
+def test_a_copy_that_is_deleted_while_it_is_made_is_reported(source, there, monkeypatch):
     things = few(source, "one")
     with monkeypatch.context() as patched:
         steps.before(patched, "compare_copies", lambda: there.delete_collection("one"))
@@ -287,9 +287,7 @@ def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypa
     same(things, opened(there, "one"))
 
 
-def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
-    source, there, monkeypatch
-):
+def test_an_interrupted_complete_copy_is_not_used_as_finished(source, there, monkeypatch):
     """The log is truncated, everything is copied again, and that is interrupted."""
     things = filled(source, count=300)
     source.copy_to(there)

@@ -143,7 +143,7 @@ def test_a_target_that_is_read_only_is_left_alone(tmp_path):
         assert not target.count_collections()
 
 
-def test_what_only_qdrant_client_knows_is_copied_between_directories(tmp_path):
+def test_settings_known_only_to_qdrant_client_are_copied_between_directories(tmp_path):
     spaces = {
         "a": models.VectorParams(size=2, distance=models.Distance.DOT),
         "many": models.VectorParams(
@@ -219,7 +219,7 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
         ("unfit", {}, {"_retrieval_store": "x"}, "keeps for itself: rename the key"),
     ],
 )
-def test_what_a_cluster_cannot_have_is_refused_before_anything_is_copied(
+def test_impossible_features_of_a_cluster_are_refused_before_anything_is_copied(
     cluster, name, configuration, metadata, message
 ):
     with retrieval_store.Client() as source:
@@ -236,7 +236,7 @@ def test_what_a_cluster_cannot_have_is_refused_before_anything_is_copied(
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("meanwhile", ["a little", "more than the log holds"])
-def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
+def test_interrupted_copies_are_resumed_with_the_sources_current_content(
     client, other, monkeypatch, meanwhile
 ):
     things = filled(client)
@@ -269,7 +269,7 @@ def is_remembered(client, other):
     return has_directory or inside.session(other).on_cluster
 
 
-def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkeypatch):
+def test_writes_of_others_to_a_copy_are_never_removed(tmp_path, monkeypatch):
     with (
         retrieval_store.Client(tmp_path / "a") as source,
         retrieval_store.Client(tmp_path / "b") as target,
@@ -292,7 +292,7 @@ def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkey
         assert copy.get("p1")["documents"] == ["theirs"]
 
 
-def test_what_others_have_written_to_what_was_broken_off_stays_too(tmp_path, monkeypatch):
+def test_writes_of_others_to_an_interrupted_copy_stay_too(tmp_path, monkeypatch):
     with retrieval_store.Client() as source, retrieval_store.Client(tmp_path) as target:
         things = filled(source)
         with monkeypatch.context() as patched:
@@ -308,7 +308,7 @@ def test_what_others_have_written_to_what_was_broken_off_stays_too(tmp_path, mon
         same(things, opened(target))
 
 
-def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(tmp_path):
+def test_impossible_aliases_are_reported_before_anything_is_copied(tmp_path):
     with QdrantClient(path=tmp_path / "a") as ours:
         size = models.VectorParams(size=2, distance=models.Distance.DOT)
         ours.create_collection("first", size)

@@ -87,7 +87,7 @@ def held(collection, ids=None):
 
 
 @pytest.mark.parametrize("kind", ["directory", "cluster"])
-def test_a_copy_of_a_collection_in_use_has_what_nobody_changed(there, tmp_path, kind):
+def test_a_copy_of_a_collection_in_use_has_all_unchanged_records(there, tmp_path, kind):
     things = filled(there)
     quiet = [f"p{i}" for i in range(QUIET)]
     with closing(Server()) as server, closing(server.client()) as qdrant:
@@ -110,7 +110,7 @@ def test_a_copy_of_a_collection_in_use_has_what_nobody_changed(there, tmp_path, 
         here.close()
 
 
-def test_it_is_told_how_many_were_written_meanwhile_and_copied_again(there, tmp_path, monkeypatch):
+def test_points_written_meanwhile_are_reported_and_copied_again(there, tmp_path, monkeypatch):
     things = filled(there)
 
     def write_once():
@@ -153,7 +153,7 @@ def elsewhere():
 
 
 @pytest.mark.parametrize("after", [5, 62])
-def test_a_copy_from_cluster_to_cluster_that_was_broken_off_goes_on(there, elsewhere, after):
+def test_an_interrupted_copy_from_cluster_to_cluster_is_resumed(there, elsewhere, after):
     things = filled(there)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         broken_off(patch, after)
@@ -186,7 +186,7 @@ def test_a_copy_on_a_cluster_that_others_renamed_is_theirs(there, elsewhere):
     assert held(others) == held(things) and mine.count() == COUNT - 1
 
 
-def test_what_stands_beside_a_collection_makes_no_copy_of_it(there, elsewhere):
+def test_a_neighbouring_collection_is_not_used_as_a_copy(there, elsewhere):
     filled(there)
     there.copy_to(elsewhere)
     name = "theirs"
@@ -205,7 +205,7 @@ def test_what_stands_beside_a_collection_makes_no_copy_of_it(there, elsewhere):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_snapshot_of_a_cluster_has_what_nobody_changed(there, tmp_path, whole):
+def test_a_snapshot_of_a_cluster_has_all_unchanged_records(there, tmp_path, whole):
     things = filled(there)
     there.create_collection("others", embedding_function=None).add("a", [[1.0]], {"n": 1})
     quiet, file = [f"p{i}" for i in range(QUIET)], tmp_path / "cluster.zip"
@@ -233,7 +233,7 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.mark.parametrize("after", [0.5])
-def test_what_a_killed_snapshot_leaves_the_next_one_removes(there, tmp_path, after):
+def test_leftovers_of_a_killed_snapshot_are_removed_by_the_next_one(there, tmp_path, after):
     file = tmp_path / "cluster.zip"
     with closing(Server()) as server, serving(server) as url:
         with retrieval_store.Client(url=url) as source:

@@ -33,7 +33,7 @@ def path_of(source, target):
         return note.path
 
 
-def test_what_was_noted_is_read_again(tmp_path):
+def test_journal_entries_are_read_again(tmp_path):
     one, other = str(uuid.uuid4()), str(uuid.uuid4())
     entry = journal.Entry(
         str(uuid.uuid4()),
@@ -84,7 +84,7 @@ NO_JOURNALS = [
 ]
 
 
-def test_what_is_no_journal_is_said_so_with_what_to_do(both):
+def test_an_invalid_journal_is_reported_with_what_to_do(both):
     source, target = both
     path = path_of(source, target)
     for content in NO_JOURNALS:

@@ -33,7 +33,7 @@ def test_vectors_are_compared_by_id_whatever_their_places():
     assert differing(points(IDS, matrix), points(IDS[::-1], other), ROUNDED) == {"c", "d"}
 
 
-def test_points_that_are_missing_or_say_otherwise_differ():
+def test_missing_and_different_points_differ():
     matrix = np.ones((4, 3))
     others = points(["c", "a"], np.ones((2, 3)))
     others.payloads[0]["n"] = "x"

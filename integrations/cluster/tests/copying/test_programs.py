@@ -79,7 +79,7 @@ def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_p
 
 
 @pytest.mark.kills
-def test_a_copy_that_is_killed_between_any_two_steps_goes_on(tmp_path):
+def test_a_copy_that_is_killed_between_any_two_steps_is_resumed(tmp_path):
     """Also at the end, when everything is done and nobody has been informed."""
     source, every = tmp_path / "a", 35
     programs.changed(7, source, 60)

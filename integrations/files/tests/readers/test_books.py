@@ -46,7 +46,7 @@ def test_a_chapter_without_headings_has_the_title_of_the_table_of_contents(kind)
     assert texts(read_file(made, "a.epub")) == [(("One more",), "text"), ((), "other")]
 
 
-def test_what_a_book_leaves_out_is_named():
+def test_omitted_parts_of_a_book_are_named():
     chapters = {
         "a.xhtml": "<p>see <a href='sub/../note.xhtml#n1'>1</a></p><video/><audio/><audio/>"
         "<svg xmlns='http://www.w3.org/2000/svg'><text>drawn words</text></svg>",

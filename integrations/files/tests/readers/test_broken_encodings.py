@@ -65,7 +65,7 @@ def test_a_text_that_is_cut_within_a_character_is_read(language, cut):
 
 @pytest.mark.parametrize("language", PARAGRAPHS)
 @pytest.mark.parametrize("stray", [b"\xff", b"\x92", b"\xe9", b"\x80\x80"])
-def test_what_is_utf_8_but_for_few_bytes_is_read_in_every_language(language, stray):
+def test_almost_valid_utf_8_is_read_in_every_language(language, stray):
     text = PARAGRAPHS[language]
     data = text.encode() + b"\n" + stray + b"\n" + text.encode()
     decoded = decode(data)
@@ -75,7 +75,7 @@ def test_what_is_utf_8_but_for_few_bytes_is_read_in_every_language(language, str
 
 
 @pytest.mark.parametrize(("language", "encoding"), KINDS)
-def test_what_is_in_another_encoding_is_not_taken_for_broken_utf_8(language, encoding):
+def test_other_encodings_are_not_read_as_broken_utf_8(language, encoding):
     text = PARAGRAPHS[language].replace("’", "'")
     decoded = decode(text.encode(encoding))
     assert decoded.text == text
@@ -160,7 +160,7 @@ def test_places_of_such_lines_are_those_of_the_file():
     ],
 )
 @pytest.mark.parametrize("times", [2, 4, 30])
-def test_what_is_valid_in_utf_8_by_chance_is_read_in_its_own_encoding(encoding, sentence, times):
+def test_text_that_is_valid_utf_8_by_chance_is_read_in_its_encoding(encoding, sentence, times):
     assert decode((sentence * times).encode(encoding)).text == sentence * times
 
 

@@ -80,7 +80,7 @@ def test_parts_may_be_named_with_backslashes_or_in_another_case(ending, name_of)
 
 
 @pytest.mark.parametrize("ending", ["docx", "xlsx", "pptx"])
-def test_what_refers_to_parts_may_write_their_names_otherwise(ending):
+def test_references_may_spell_names_of_parts_differently(ending):
     def otherwise(name, content):
         if name.endswith(".rels") or name.startswith("["):
             content = re.sub(
@@ -111,7 +111,7 @@ OF_PYTHON = re.compile(
 
 @pytest.mark.parametrize("ending", MAKERS)
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_told_of_a_damaged_part_names_it(process, ending, seed):
+def test_the_report_of_a_damaged_part_names_it(process, ending, seed):
     rng = random.Random(seed)
     data = MAKERS[ending]()
     with zipfile.ZipFile(io.BytesIO(data)) as package:
@@ -138,7 +138,7 @@ def test_what_is_told_of_a_damaged_part_names_it(process, ending, seed):
 
 
 @pytest.mark.parametrize("ending", [*MAKERS, "pdf", "rtf", "xls", "msg", "ipynb", "mbox"])
-def test_files_that_are_cut_or_have_wrong_bytes_say_what_they_are_not(process, ending):
+def test_files_that_are_truncated_or_have_wrong_bytes_are_reported(process, ending):
     others = {
         "pdf": lambda: files.pdf("harbour rules"),
         "rtf": lambda: rb"{\rtf1\ansi{\info{\title T}}\uc1 Harbour \u8217? rules\par}",

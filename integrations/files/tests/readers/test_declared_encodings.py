@@ -73,7 +73,7 @@ def test_a_label_is_read_as_browsers_read_it(label, text, encoding, kind):
 
 
 @pytest.mark.parametrize(("label", "text", "encoding"), LABELS)
-def test_words_in_the_headers_of_a_mail_are_decoded_alike(label, text, encoding):
+def test_words_in_the_headers_of_a_mail_are_decoded_too(label, text, encoding):
     word = f"=?{label}?B?{base64.b64encode(text.encode(encoding)).decode()}?="
     mail = f"Subject: {word}\nFrom: {word} <a@b.c>\nTo: {word} <d@e.f>\n\nhello\n"
     file = read_file(mail.encode(), "a.eml")
@@ -129,14 +129,14 @@ def test_the_rows_of_windows_are_read_in_each_encoding_of_japanese():
         (b"<<<<</", None),
     ],
 )
-def test_a_label_is_looked_for_as_the_standard_of_html_says(page, label):
+def test_a_label_is_looked_up_as_in_the_html_standard(page, label):
     assert label_in_page(page) == label
 
 
 @pytest.mark.parametrize(
     "label", ["rot13", "base64", "punycode", "idna", "unicode_escape", "é", "../x", "a\0b", ""]
 )
-def test_what_is_no_encoding_of_texts_has_no_codec(label):
+def test_unknown_encodings_have_no_codec(label):
     assert codec_of(label) is None
 
 
@@ -151,7 +151,7 @@ def test_a_text_in_utf_8_that_declares_another_encoding_is_in_utf_8(ending):
     assert text in words_of(read_file(data.encode(), f"a.{ending}"))
 
 
-def test_a_mail_that_says_ascii_of_what_is_none_is_guessed():
+def test_a_mail_that_declares_ascii_wrongly_is_guessed():
     text = "Библиотека в порту открывается в девять часов утра, в том числе по субботам."
     head = b"Subject: s\nContent-Type: text/plain; charset=us-ascii\n\n"
     file = read_file(head + text.encode("cp1251"), "a.eml")

@@ -30,7 +30,7 @@ PANGRAMS = {
 
 
 @pytest.mark.parametrize(("encoding", "text"), [(k, v) for k, vs in PANGRAMS.items() for v in vs])
-def test_what_old_programs_wrote_is_read_and_named(encoding, text):
+def test_files_of_old_programs_are_read_and_named(encoding, text):
     decoded = decode(text.encode(encoding))
     assert decoded.text == text
     assert len(decoded.gaps) == 1 and decoded.gaps[0].startswith(
@@ -70,7 +70,7 @@ def check_reiher(encoding, name):
 
 
 @given(st.text(min_size=1))
-def test_what_is_in_utf_8_is_read_as_that(text):
+def test_utf_8_is_read_as_utf_8(text):
     assert decode(text.encode()).text in (text, text.removeprefix("\ufeff"), *_as_utf_16(text))
 
 
@@ -93,7 +93,7 @@ def test_each_kind_of_text_names_a_guess(ending):
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\xff\xfe", bytes(range(256)) * 4])
-def test_what_is_no_text_is_refused(data):
+def test_files_without_text_are_refused(data):
     with pytest.raises(DataLoaderError, match="it isn't a text"):
         read_file(data, "a.txt")
 

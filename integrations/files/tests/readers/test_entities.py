@@ -64,7 +64,7 @@ def test_entities_that_laugh_are_bounded(name):
     assert any("aren't replaced" in gap for gap in file.gaps)
 
 
-def test_entities_that_stand_for_themselves_stay():
+def test_entities_with_their_own_character_stay():
     entities = Entities('<!DOCTYPE a [<!ENTITY a "1&b;"><!ENTITY b "2&a;">]><a>&a;</a>')
     assert entities.expand("&a; &c;").endswith(" &c;")
     assert "aren't replaced" in entities.gaps[0]
@@ -82,7 +82,7 @@ def test_entities_that_stand_for_themselves_stay():
     ],
     ids=range(6),
 )
-def test_what_only_looks_like_declarations_declares_nothing(text):
+def test_texts_that_look_like_declarations_declare_nothing(text):
     assert Entities(text).expand("&b; &amp;") == "&b; &amp;"
 
 

@@ -75,7 +75,7 @@ def test_a_glyph_that_is_mapped_to_nothing_has_the_letters_of_its_name(name, let
     assert file.gaps == ()
 
 
-def test_a_glyph_whose_name_says_nothing_is_a_gap_with_its_pages():
+def test_a_glyph_with_a_meaningless_name_is_a_gap_with_its_pages():
     data = pdf([b"fi", b"g12"], b"1 beginbfrange <21><22><0000> endbfrange", 7, b'!"')
     file = read_file(data, "a.pdf")
     assert {section.text for section in file.sections} == {"See the defi\ufffdnition."}
@@ -95,7 +95,7 @@ def test_an_encrypted_file_that_opens_by_itself_has_its_letters():
         assert file.sections[0].text == "See the definition."
 
 
-def test_what_a_map_says_of_other_characters_stays():
+def test_other_characters_of_a_map_stay():
     cmap = HEAD + b"2 beginbfrange <20><21><0041> <22><23><0000> endbfrange"
     mended = mapped_to_letters(cmap, {0x21: "x", 0x23: "fi"})
     assert (
@@ -114,5 +114,5 @@ def test_a_damaged_map_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("name", ["", ".notdef", "g12", "uniD800", "uXYZ", "f__i", "_"])
-def test_names_that_say_no_letter(name):
+def test_glyph_names_without_a_letter(name):
     assert letters_of(name) is None

@@ -54,7 +54,7 @@ def test_a_reader_gets_no_more_memory_than_it_may(process, what):
     still_reads(process)
 
 
-def test_what_a_reader_prints_is_no_answer(process, capfd):
+def test_printed_output_of_a_reader_is_no_message(process, capfd):
     assert (
         process.read("integrations.files.tests.readers.bad:babbles", b"", "a").sections[0].text
         == "said"
@@ -222,7 +222,7 @@ def test_a_file_has_no_more_text_than_it_may(process):
         text_of_bytes(b"\n".join([row] * 30), "a.csv", process)
 
 
-def test_a_program_without_an_interpreter_says_so(monkeypatch):
+def test_a_program_without_an_interpreter_reports_it(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(DataLoaderError, match="no process can be started"):
         read_file(b"x = 1", "a.py")

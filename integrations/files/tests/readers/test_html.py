@@ -72,7 +72,7 @@ def test_a_page_is_read_as_markdown():
         "<span hidden=until-found></span><form><label>WORD</label></form>",
     ],
 )
-def test_what_a_browser_shows_is_read(shown):
+def test_text_that_a_browser_shows_is_read(shown):
     assert re.search(r"WORD", all_of(read(f"<body>{shown}</body>")))
 
 
@@ -147,7 +147,7 @@ def test_shadow_roots_that_a_page_declares_are_shown(page, shown, gaps):
     assert (" ".join(all_of(file).split()), file.gaps) == (shown, gaps)
 
 
-def test_what_no_browser_shows_is_counted_by_its_kind():
+def test_content_that_no_browser_shows_is_counted_by_kind():
     page = (
         "<head><template>one two</template></head><p>text<datalist><option>three</datalist>"
         "<math><mi>x</mi><annotation>four five</annotation></math><canvas>six</canvas>"
@@ -181,7 +181,7 @@ def test_headings_keep_their_signs():
     assert section.headings == ("C#",)
 
 
-def test_what_stands_around_the_main_part_is_no_part_of_its_sections():
+def test_content_around_the_main_part_is_not_in_its_sections():
     page = (
         "<header>Shop</header><h1>Sale</h1><div role=main><p>cheap</p><h2>Beds</h2>soft</div>"
         "<div>Imprint</div><article><h2>Note</h2>x<footer>by Ann</footer></article><footer>1999"
@@ -196,7 +196,7 @@ def test_what_stands_around_the_main_part_is_no_part_of_its_sections():
     ]
 
 
-def test_what_is_hidden_or_leads_through_the_site_is_counted():
+def test_hidden_content_and_site_navigation_are_counted():
     page = (
         "<nav><a href=a>one</a> two<ul role=navigation><a href=b>three</a></ul></nav>"
         "<p hidden>three<b hidden>four</b></p><div style='display: none'>five six</div>"
@@ -207,7 +207,7 @@ def test_what_is_hidden_or_leads_through_the_site_is_counted():
     assert file.gaps == ("4 words that are hidden", "3 words of navigation", "1 embedded page")
 
 
-def test_what_a_script_shows_and_what_a_page_forgot_to_close_is_read():
+def test_content_of_scripts_and_unclosed_elements_is_read():
     hidden = read("<p>menu</p><div style='display:none'>the whole of the story</div>")
     assert all_of(hidden).split() == ["menu", "the", "whole", "of", "the", "story"]
     assert "home" in all_of(read("<body role=navigation><a href=a>home</a>"))
@@ -234,7 +234,7 @@ def test_cells_that_take_several_places_are_in_each_of_them():
     assert "| d" in all_of(wide) and len(all_of(wide)) < 20_000
 
 
-def test_terms_stand_with_what_explains_them_and_cells_have_words():
+def test_terms_precede_their_explanations_and_cells_have_words():
     page = """<h1>T</h1><dl><dt>f(x)</dt><dd><p>Return x.</p><p>More.</p></dd><dt>g</dt><dt>h</dt><dd>both</dd></dl>
 <table><tr><th>a<th>b<tr><td><p>x</p><p>y</p><td>q<br>r <b>s</b>t</table>"""
     (section,) = read(page).sections

@@ -45,7 +45,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=30).map("\n".join))
-def test_each_section_of_a_text_stands_in_the_file_as_it_is(text):
+def test_each_section_of_a_text_is_an_exact_part_of_the_file(text):
     file = read_file(text.encode(), "a.md")
     places = [(one.start, one.end) for one in file.sections]
     assert places == sorted(places)
@@ -139,7 +139,7 @@ def test_notebooks():
         read_file(b"[]", "a.ipynb")
 
 
-def test_what_old_programs_wrote_is_read():
+def test_files_of_old_programs_are_read():
     table = read_file("a,b\nMöwe,1\n".encode("cp1252"), "a.csv")
     assert "| Möwe | 1 |" in table.sections[0].text
     assert table.gaps == ("it isn't in UTF-8, and was read as Windows-1252",)
@@ -184,7 +184,7 @@ def test_a_table_in_a_tsv_file_is_cut_at_tabs_where_it_has_more_commas():
         "---\n- a list: of\n- dunnarts\n---\n",
     ],
 )
-def test_what_stands_between_two_rules_is_read(text):
+def test_text_between_two_rules_is_read(text):
     for reader, name in ((read_markdown, "a.md"), (read_text, "a.txt"), (read_rst, "a.rst")):
         file = reader(text.encode(), name)
         shown = " ".join([*(one.text for one in file.sections), file.title or ""])

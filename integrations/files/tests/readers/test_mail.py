@@ -20,7 +20,7 @@ def message(text, subject="report", **fields):
     return mail
 
 
-def test_a_mail_and_what_it_says_of_itself():
+def test_a_mail_and_its_headers():
     mail = read(files.MAIL)
     assert texts(mail) == [((), "The tide is high at nine.")]
     assert (mail.title, mail.author) == ("Tides", "Jane <jane@example.com>")
@@ -48,7 +48,7 @@ def test_all_texts_that_are_shown_one_after_another_are_read():
     assert file.gaps == ("the attachment 'heron.png' isn't read",)
 
 
-def test_of_two_texts_that_say_the_same_the_one_that_says_more_is_read():
+def test_the_longer_of_two_versions_of_a_text_is_read():
     for plain, page, right in (
         ("", "<p>The heron letter</p>", "The heron letter"),
         ("This mail is HTML.", f"<p>{'word ' * 20}</p>", ("word " * 20).strip()),
@@ -59,7 +59,7 @@ def test_of_two_texts_that_say_the_same_the_one_that_says_more_is_read():
         assert texts(read(mail)) == [((), right)]
 
 
-def test_a_text_in_an_encoding_that_nobody_knows_is_read():
+def test_a_text_in_an_unknown_encoding_is_read():
     head = b"Subject: x\nContent-Type: text/plain; charset=nobody-knows\n\n"
     assert texts(read(head + b"The tide.\n")) == [((), "The tide.")]
     file = read(head + "Größe geändert".encode("cp1252"))

@@ -32,7 +32,7 @@ def test_the_mails_of_a_mailbox_are_read_below_their_subjects():
     assert many.gaps[0] == "12 parts of 12 mails aren't read" and many.gaps[-1] == "and 2 more"
 
 
-def test_what_is_no_mailbox_is_refused_and_an_empty_one_is_read():
+def test_an_invalid_mailbox_is_refused_and_an_empty_one_is_read():
     assert read_file(b"\n", "a.mbox").sections == []
     with pytest.raises(DataLoaderError, match="it isn't a mailbox"):
         read_file(b"Subject: x\n\ny", "a.mbox")
@@ -99,7 +99,7 @@ def test_mails_of_outlook_as_pages_in_old_encodings_or_without_a_text():
     assert read_file(b"::msgcat::mcset de Open", "de.msg").sections[0].is_code
 
 
-def test_what_is_left_out_of_a_page_in_a_mail_of_outlook_is_named():
+def test_omitted_parts_of_a_page_in_a_mail_of_outlook_are_named():
     page = b"<nav><a href=x>Home</a></nav><p hidden>not seen</p><p>The tide is high at nine.</p>"
     file = read_msg(packages.outlook({SUBJECT: "s"}, binary={HTML: page}), "a.msg")
     assert file.sections[0].text == "The tide is high at nine."

@@ -181,7 +181,7 @@ def test_markdown_with_components_is_read_as_markdown():
     ]  # fmt: skip
 
 
-def test_readers_are_found_by_the_ending_and_others_say_what_would_help():
+def test_readers_are_found_by_suffix_and_others_name_what_would_help():
     known = {
         "a.epub": "epub", "a.fodt": "odt", "a.ott": "odt", "a.ods": "ods", "a.odg": "odp",
         "a.rtf": "rtf", "a.mbox": "mbox", "a.msg": "msg", "a.xls": "xls", "a.mdx": "md",

@@ -98,14 +98,14 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("what", TEXTS)
-def test_what_they_say_is_read(what):
+def test_declared_texts_are_read(what):
     name, data, texts = TEXTS[what]
     file = read_file(data, name)
     shown = "\n".join(section.text for section in file.sections)
     assert all(text in shown for text in texts), shown
 
 
-def test_what_is_attached_to_the_text_that_is_not_shown_is_named():
+def test_hidden_parts_attached_to_a_text_are_named():
     assert read_file(NESTED, "a.eml").gaps == ("the attachment 'a.pdf' isn't read",)
 
 
@@ -145,12 +145,12 @@ def test_comments_in_front_matter_belong_to_no_field():
     assert (notebook.title, notebook.author) == ("T", "Jane Roe")
 
 
-def test_rtf_says_its_title_in_its_own_code_page():
+def test_the_title_of_rtf_is_read_in_its_code_page():
     data = rb"{\rtf1\ansi\ansicpg1251{\info{\title \'cf\'f0\'e8\'e2\'e5\'f2}}text\par}"
     assert read_file(data, "a.rtf").title == "\u041f\u0440\u0438\u0432\u0435\u0442"
 
 
-def test_a_page_goes_on_below_the_last_heading_that_was_found():
+def test_a_page_continues_below_the_last_heading():
     marks = {1: [("Chapter 1",), ("Chapter 1", "Introduction")]}
     sections = [*_sections_of_pages(["CHAPTER ONE\nIntroduction\nfoo", "bar"], marks)]
     assert sections[-1].headings == ("Chapter 1", "Introduction") and sections[-1].page == 2
@@ -170,7 +170,7 @@ def test_documents_with_macros_are_read():
     assert section.text == "text beside macros"
 
 
-def test_excluded_links_to_folders_are_not_told_as_unreadable(tmp_path):
+def test_excluded_links_to_folders_are_not_reported_as_unreadable(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("text")
     (tmp_path / "docs" / "linked").symlink_to(tmp_path)
@@ -180,7 +180,7 @@ def test_excluded_links_to_folders_are_not_told_as_unreadable(tmp_path):
     assert [file.why for file in reports] == ["it is a link, which isn't followed"]
 
 
-def test_formulas_without_a_value_are_told_from_empty_texts():
+def test_formulas_without_a_value_are_distinguished_from_empty_texts():
     assert _UNSTORED.search(b'<c r="A1"><f>1+1</f><v /></c>')
     assert not _UNSTORED.search(b'<c r="A1" t="str"><f>IF(1,"")</f><v></v></c>')
     assert _OF_FORMAT.sub("", '&LQuarterly &C&"Arial,Bold"&12Report') == "Quarterly Report"
@@ -226,7 +226,7 @@ def test_each_item_of_a_long_list_is_numbered_without_counting_those_before():
     assert "\n5000. thing 5000\n" in section.text.replace("\n\n", "\n")
 
 
-def test_a_table_of_very_many_columns_says_how_it_is_written_by_the_first(monkeypatch):
+def test_a_table_of_very_many_columns_is_recognized_by_the_first(monkeypatch):
     sampled, sniff = [], csv.Sniffer.sniff
 
     def noted(self, sample, delimiters):
@@ -241,7 +241,7 @@ def test_a_table_of_very_many_columns_says_how_it_is_written_by_the_first(monkey
     assert sampled and max(sampled) <= 30_000
 
 
-def test_a_table_of_a_megabyte_says_how_it_is_written_by_its_beginning():
+def test_a_table_of_a_megabyte_is_recognized_by_its_beginning():
     text = "name;load\n" + "".join(f'"ship; {i}";{i}\n' for i in range(60_000))
     sections = read_file(text.encode(), "a.csv").sections
     assert "| name | load |" in sections[0].text and "| ship; 59999 | 59999 |" in sections[-1].text

@@ -64,7 +64,7 @@ def test_a_document_is_read_as_it_is_with_all_changes_accepted():
     ]
 
 
-def test_what_says_nothing_of_itself_has_neither_author_nor_date():
+def test_documents_without_properties_have_neither_author_nor_date():
     import docx
 
     def change(name, content):
@@ -130,7 +130,7 @@ def word(*blocks):
 
 
 @pytest.mark.parametrize("kind", ["footnote", "endnote"])
-def test_notes_stand_below_what_refers_to_them(kind):
+def test_notes_follow_the_text_that_refers_to_them(kind):
     notes = (
         f'<w:{kind}s {W}><w:{kind} w:id="-1" w:type="separator"><w:p/></w:{kind}>'
         f'<w:{kind} w:id="2">{p(t("unless the tenant objects"))}</w:{kind}>'
@@ -369,7 +369,7 @@ def test_documents_in_the_strict_form_of_the_standard_are_read():
 PACKAGE = b"http://schemas.openxmlformats.org/package/2006/"
 
 
-def test_what_is_drawn_on_a_sheet_is_read_and_embedded_objects_are_counted():
+def test_text_drawn_on_a_sheet_is_read_and_embedded_objects_are_counted():
     drawing = (
         '<xdr:wsDr xmlns:xdr="http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing" '
         f'xmlns:a="{A}"><xdr:cNvPr id="1" name="x" descr="Lighthouse at dawn"/><xdr:txBody><a:p><a:r>'
@@ -399,7 +399,7 @@ def chart(name, labels):
     )
 
 
-def test_categories_of_a_chart_in_levels_have_what_each_level_says():
+def test_categories_of_a_chart_in_levels_have_the_text_of_each_level():
     levels = [points("Q3", "Q4", "Q1", "Q2"), points("2024", "", "2025", "")]
     cache = "".join(f"<c:lvl>{level}</c:lvl>" for level in levels)
     labels = (

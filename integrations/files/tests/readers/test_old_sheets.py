@@ -87,7 +87,7 @@ def test_files_that_only_have_the_ending_are_read_as_what_they_are():
     assert "| a | b |" in read_file(b"a\tb\n1\t2\n", "a.xls").sections[0].text
 
 
-def test_what_cannot_be_read_is_refused():
+def test_unreadable_sheets_are_refused():
     for data, why in (
         (ole({"Other": b"x"}), "it isn't a spreadsheet that can be read"),
         (old_excel({"A": cells([["x"]])})[:300], "it isn't a spreadsheet that can be read"),

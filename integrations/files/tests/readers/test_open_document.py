@@ -136,7 +136,7 @@ def test_a_spreadsheet_is_read_as_it_is_shown():
     assert hidden == (("Hidden",), "| secret |\n| --- |") and file.gaps == ()
 
 
-def test_a_cell_behind_a_run_that_is_left_out_is_told_and_stands_in_no_other_column():
+def test_a_cell_after_an_omitted_run_is_read_in_its_own_column():
     run = '<table:table-cell table:number-columns-repeated="16000"/>'
     body = rows([cell("a"), run, cell("far"), cell("farther")], [cell("b"), cell("c")])
     file = read_file(open_document(f"<table:table>{body}</table:table>", "spreadsheet"), "a.ods")
@@ -174,7 +174,7 @@ def test_slides_are_read_with_their_notes_and_what_the_master_shows(monkeypatch)
     assert empty.gaps == ("slide 1 has no text",)
 
 
-def test_what_is_no_open_document_or_encrypted_is_refused():
+def test_invalid_or_encrypted_open_documents_are_refused():
     manifest = '<manifest:encryption-data manifest:checksum="x"/>'
     for data, why in (
         (open_document("", members={"META-INF/manifest.xml": manifest}), "it is encrypted"),

@@ -114,7 +114,7 @@ def test_nothing_is_lost_and_nothing_is_too_long(text, longest, overlap):
 
 
 @pytest.mark.parametrize("mark", ["# {}", "###### {} ######"])
-def test_what_is_too_long_for_a_heading_is_in_passages_of_its_own(mark):
+def test_text_too_long_for_a_heading_has_its_own_passages(mark):
     words = [f"word{i}" for i in range(260)]
     found = passages_of(mark.format(" ".join(words)) + "\n\nThe next paragraph.\n")
     assert re.findall(r"word\d+", " ".join(found[:-1]))[-1] == "word259"
@@ -131,7 +131,7 @@ def test_a_paragraph_above_a_rule_is_no_heading(rule):
     assert found[-1].endswith("The next paragraph.") and len(found) == 2
 
 
-def test_an_outer_heading_that_no_passage_has_room_for_is_told_once():
+def test_an_outer_heading_that_fits_in_no_passage_is_reported_once():
     outer, inner = "a b c d e f g", "h i j k l m n"
     found = cut(f"# {outer}\n\n## {inner}\n\nx y\n\n## {inner} o\n\nz", 16)
     assert found == [f"{inner}: {outer}", f"{inner}: x y", f"{inner} o: z"]

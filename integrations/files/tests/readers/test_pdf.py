@@ -122,7 +122,7 @@ def test_an_outline_gives_the_headings_of_pages():
     ]
 
 
-def test_a_heading_keeps_its_number_and_what_stands_above_it():
+def test_a_heading_keeps_its_number_and_its_parents():
     file = read(outlined("Part\nintro", "end of it\n1.1 Chapter\nbody"))
     assert [(one.headings, one.text) for one in file.sections] == [
         (("Part",), "intro"),
@@ -154,7 +154,7 @@ def form():
     return files.pdf("Form", extra=extra, objects=fields)
 
 
-def test_what_is_filled_into_a_form_and_comments_are_read():
+def test_filled_form_fields_and_comments_are_read():
     (section,) = read(form()).sections
     assert section.text.split("\n\n") == [
         "Form",

@@ -66,7 +66,7 @@ def test_tables_and_lists_are_read_as_markdown():
     ]
 
 
-def test_what_a_document_says_of_itself_is_read_in_its_encoding():
+def test_properties_of_a_document_are_read_in_its_encoding():
     info = (
         r"{\info{\title Stra\'dfe}{\upr{\author J?rg}{\*\ud{\author J\u246?rg}}}"
         r"{\creatim\yr2025\mo1\dy2}{\revtim\yr2026\mo1\dy2\hr3\min4}}"

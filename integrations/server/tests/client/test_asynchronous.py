@@ -35,7 +35,7 @@ async def test_many_calls_wait_at_once(served):
             await there.add(ids="a", embeddings=[[1, 2]])
 
 
-async def test_what_is_large_or_takes_long_is_waited_for(served):
+async def test_large_and_slow_responses_are_awaited(served):
     async with AsyncClient(url=inside.store(served).address.url) as client:
         things = await client.create_collection("things", embedding_function=None)
         vectors = np.random.default_rng(1).normal(size=(5_000, 1_000)).astype(np.float32)
@@ -113,7 +113,7 @@ async def test_an_address_where_nothing_is_or_can_be(monkeypatch):
         await retrieval_store.AsyncHttpClient(port=0)
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(tmp_path, monkeypatch):
+async def test_a_proxy_of_the_environment_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with running(tmp_path / "store", host="::1") as url:
         port = int(url.rpartition(":")[2])

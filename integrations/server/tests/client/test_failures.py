@@ -63,7 +63,7 @@ def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypat
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_ended_is_told_of(tmp_path):
+def test_a_terminated_server_is_reported(tmp_path):
     with running(tmp_path / "store") as url:
         client = retrieval_store.Client(url=url)
         things = made(client)
@@ -79,7 +79,7 @@ def test_a_server_that_ended_is_told_of(tmp_path):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_keys_are_sent_and_what_they_may_not_is_told(tmp_path):
+def test_keys_are_sent_and_missing_permissions_are_reported(tmp_path):
     store, keys = tmp_path / "store", {"api_keys": ["full"], "read_only_api_keys": ["look"]}
     with running(store, **keys) as url:
         with retrieval_store.Client(url=url, api_key="full") as client:
@@ -102,7 +102,7 @@ def test_keys_are_sent_and_what_they_may_not_is_told(tmp_path):
         retrieval_store.Client(url=url, api_key="a\nb")
 
 
-def test_a_store_that_is_served_read_only_says_so(tmp_path):
+def test_a_read_only_served_store_reports_it(tmp_path):
     with retrieval_store.Client(tmp_path / "store") as here:
         made(here)
     with running(tmp_path / "store", read_only=True) as url, retrieval_store.Client(url=url) as c:
@@ -189,7 +189,7 @@ def cutting(way):
         ("given up", RequestTimeoutError, "took too long", False),
     ],
 )
-def test_what_goes_wrong_with_an_answer_is_told(way, error, message, again):
+def test_errors_of_responses_are_reported(way, error, message, again):
     with cutting(way) as (server, url), retrieval_store.Client(url=url, timeout=0.5) as client:
         with pytest.raises(error, match=message):
             client.count_collections()
@@ -202,7 +202,7 @@ def test_what_goes_wrong_with_an_answer_is_told(way, error, message, again):
             assert server.asked <= before + 1  # a write isn't
 
 
-def test_compressed_answers_are_never_asked_for():
+def test_compressed_responses_are_never_requested():
     headers = {"Accept-Encoding": "gzip", "x-mine": "1"}
     with cutting("garbled") as (server, url), retrieval_store.Client(url=url, headers=headers) as c:
         with pytest.raises(ClusterError):
@@ -213,7 +213,7 @@ def test_compressed_answers_are_never_asked_for():
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_is_refused_for_want_of_room_is_tried_again(served, monkeypatch):
+def test_requests_refused_for_lack_of_room_are_retried(served, monkeypatch):
     things = made(served)
     left = [2]
 
@@ -245,7 +245,7 @@ def test_a_forked_child_leaves_the_iterator_to_its_parent(served):
     assert [first, *(row["id"] for row in iterators[0])] == [f"p{i}" for i in range(20)]
 
 
-def test_an_iterator_whose_server_has_ended_says_so(tmp_path):
+def test_an_iterator_reports_a_terminated_server(tmp_path):
     port = free_port()
     with running(tmp_path / "store", port=port) as url:
         client = retrieval_store.Client(url=url)
@@ -343,7 +343,7 @@ def test_arguments_that_cannot_be_are_refused_at_once():
             retrieval_store.Client(**given)
 
 
-def test_what_goes_with_a_cluster_alone_is_refused(served):
+def test_arguments_only_for_clusters_are_refused(served):
     url = inside.store(served).address.url
     for given in ({"consistency": 2}, {"create_indexes": False}):
         with pytest.raises(InvalidArgumentError, match="go with a cluster"):
@@ -368,7 +368,7 @@ def test_a_client_by_host_and_port(served):
         retrieval_store.HttpClient("")
 
 
-def test_a_collection_that_is_not_there_is_told(served):
+def test_a_missing_collection_is_reported(served):
     with pytest.raises(NotFoundError):
         inside.store(served).points("00000000-0000-0000-0000-000000000000").count()
 
@@ -406,7 +406,7 @@ def gateway(behind, said):
             server.shutdown()
 
 
-def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
+def test_another_service_in_place_of_a_server_is_refused(served):
     things, address = made(served), inside.store(served).address
     message = b"HTTP/1.1 503 Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     behind = gateway((address.host, address.port), message)
@@ -429,7 +429,7 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
         (b"200 OK\r\ncontent-length: 99999999999999999999", UnavailableError, "nothing answers"),
     ],
 )
-def test_what_is_neither_is_said_so_and_nothing_is_written(message, error, match):
+def test_values_of_no_known_kind_are_reported_and_nothing_is_written(message, error, match):
     behind = gateway(("127.0.0.1", 9), b"HTTP/1.1 " + message + b"\r\n\r\n")
     with (
         behind as (_, url),
@@ -451,7 +451,7 @@ def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served
         one.close()
 
 
-def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
+def test_copies_by_dead_readers_block_nobody(served):
     things, address = made(served, points=20), inside.store(served).address
     message = b"".join(STORE["copy"].encode_arguments({"collection_id": str(things.id)}))
     head = (
@@ -486,7 +486,7 @@ def test_all_threads_wait_for_a_server_at_once(monkeypatch):
         assert len(failed) == 100
 
 
-def test_what_is_too_large_for_a_message_is_said_before_anything_is_sent(served, monkeypatch):
+def test_messages_beyond_the_limit_are_refused_before_sending(served, monkeypatch):
     things = made(served)
     tuned(monkeypatch, largest_answer=10_000)
     with pytest.raises(InvalidArgumentError, match="divide it into several calls"):

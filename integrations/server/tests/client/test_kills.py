@@ -100,7 +100,7 @@ class Reader(threading.Thread):
             self.wrong.append(error)
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path, monkeypatch):
+def test_nothing_acknowledged_is_lost_and_nothing_exists_twice(tmp_path, monkeypatch):
     tuned(monkeypatch, server_patience=PATIENCE / 2)  # a busy machine is slow to start one
     server = Server(tmp_path / "store", tmp_path)
     with retrieval_store.Client(server.store) as client:

@@ -25,7 +25,7 @@ def certificate(tmp_path):
     return cert, key
 
 
-async def test_what_is_encrypted_is_the_same(tmp_path, certificate, monkeypatch):
+async def test_encrypted_requests_give_the_same(tmp_path, certificate, monkeypatch):
     cert, key = certificate
     words = (tmp_path / "store", "--tls-cert", cert, "--tls-key", key)
     with served(*words, cwd=tmp_path) as (_, url):

@@ -85,7 +85,7 @@ def filled(rpc):
     return message
 
 
-def test_a_reader_is_told_first_that_a_message_cannot_be_read(locked):
+def test_an_unreadable_message_is_refused_before_a_missing_permission(locked):
     reader = with_headers(locked, api_key=LOOK)
     assert code(reader, "Points/Upsert", b"\xff") == "INVALID_ARGUMENT"
 

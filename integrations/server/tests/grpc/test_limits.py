@@ -88,7 +88,7 @@ def test_so_is_one_that_inflates_beyond_the_limit(few):
     assert count(few) == 1
 
 
-def test_a_large_message_may_say_how_long_it_takes():
+def test_a_large_message_may_declare_its_time_limit():
     with calling(request_seconds=1e-6) as few:
         some = [q.PointId(num=i) for i in range(13_500)]
         condition = q.Condition(has_id=q.HasIdCondition(has_id=some))
@@ -156,7 +156,7 @@ def test_one_that_waits_is_answered_in_its_turn_and_too_many_are_refused(few):
         assert [one.result().result.count for one in waiting] == [0] * 4
 
 
-def test_what_waits_longer_than_it_may_was_not_begun(few):
+def test_calls_that_wait_too_long_are_not_started(few):
     with held_up(few) as (begun, go_on):
         busy = [counting(few) for _ in range(2)]
         assert begun.acquire(timeout=PATIENCE) and begun.acquire(timeout=PATIENCE)
@@ -169,7 +169,7 @@ def test_what_waits_longer_than_it_may_was_not_begun(few):
 
 
 @pytest.mark.parametrize("how", ["deadline", "cancelled"])
-def test_what_waits_is_not_begun_once_its_client_has_gone(few, how):
+def test_waiting_calls_of_disconnected_clients_are_not_started(few, how):
     with held_up(few) as (begun, go_on):
         busy = [counting(few) for _ in range(2)]
         assert begun.acquire(timeout=PATIENCE) and begun.acquire(timeout=PATIENCE)
@@ -217,7 +217,7 @@ def test_depth_is_bounded(few, depth, answer):
     assert code(few, "Points/Count", query) == answer
 
 
-def test_what_is_said_of_a_refusal_fits_into_a_header(few):
+def test_the_message_of_a_refusal_fits_into_a_header(few):
     name = "ü😀" * 100
     request = q.CountPoints(collection_name=name)
     assert code(few.points.Count, request) == "NOT_FOUND"

@@ -93,7 +93,7 @@ def options(url: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recording", ["b"])
-def test_it_is_answered_what_a_real_server_answered(recording, url):
+def test_the_responses_are_those_of_a_real_server(recording, url):
     calls = calls_of(recording)
     client = qdrant_client.QdrantClient(**options(url))
     different = {i for i, call in calls if not is_as(answered(client, call), call)}
@@ -126,7 +126,7 @@ def comparable(value: Any, with_scores: bool) -> Any:
     return {"score": 0.0, **parts} if with_scores and "id" in parts else parts
 
 
-def test_what_clients_of_other_languages_leave_out_means_what_it_means_on_a_real_server():
+def test_fields_omitted_by_clients_of_other_languages_mean_the_same_as_on_a_real_server():
     with gzip.open(RECORDED / "edges.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     different = set()

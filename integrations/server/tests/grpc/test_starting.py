@@ -126,7 +126,7 @@ def test_where_it_cannot_be_served_http_is_served_alone(tmp_path):
     assert "gRPC isn't served" in text and "retrieval-store-server" in text
 
 
-def test_and_where_it_is_asked_for_that_is_an_error(tmp_path):
+def test_an_explicit_grpc_port_without_grpc_is_an_error(tmp_path):
     with without_grpc("--grpc-port", "any", cwd=tmp_path) as process:
         output = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0

@@ -183,7 +183,7 @@ def test_requests_share_the_memory_of_all():
     ask.close()
 
 
-def test_what_others_wait_behind_begins_again_elsewhere():
+def test_large_reads_that_block_others_restart_elsewhere():
     waiting = True
     with Budget(PATIENCE, 1 << 40, RequestMemory(1 << 40), lambda: waiting):
         inside.taking.take(1_000_000, "things")
@@ -242,7 +242,7 @@ def test_a_call_whose_client_has_gone_is_given_up():
     pool.close()
 
 
-def test_a_call_that_nobody_awaits_any_longer_is_given_up():
+def test_a_call_that_nobody_awaits_is_cancelled():
     """As gRPC cancels the calls of disconnected clients."""
     pool, call = Pool(1, 2), Waits()
 

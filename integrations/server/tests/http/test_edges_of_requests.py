@@ -37,7 +37,7 @@ def refused(ask, path, body):
         ({"type": "nothing"}, "at field_schema: expected 'keyword', 'integer', 'float', 'geo'"),
     ],
 )
-def test_what_is_wrong_with_an_index_is_said_of_its_own_type(ask, schema, words):
+def test_errors_about_an_index_concern_its_own_type(ask, schema, words):
     answer = ask("PUT", "/collections/c/index", {"field_name": "n", "field_schema": schema})
     assert answer.status == 400
     assert words in answer.json["status"]["error"]
@@ -82,7 +82,7 @@ def test_what_is_wrong_with_an_index_is_said_of_its_own_type(ask, schema, words)
         ("/payload", {"points": [1], "payload": [1]}, "at payload: expected an object"),
     ],
 )
-def test_a_refusal_says_what_was_sent_and_where_in_no_language_of_ours(ask, path, body, message):
+def test_a_refusal_names_the_value_and_its_place_in_json_terms(ask, path, body, message):
     _, error = refused(ask, path, body)
     assert message in error
     assert not any(word in error for word in ("dict", "union", "(list)", "dtype", "instance of"))

@@ -160,7 +160,7 @@ OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
 FILES = {"/view/{file}", "/view/{folder}/{file}"}  # no file is called 0
 
 
-def test_health_version_and_the_files_of_the_page_alone_are_for_everybody(locked, unlocked):
+def test_health_version_and_the_files_of_the_page_are_public(locked, unlocked):
     """A page of another site may make a browser send requests, as for images and links, but it
     doesn't see the responses. Another port of the same name is another site, too."""
     for route in ROUTES:
@@ -175,7 +175,7 @@ def test_health_version_and_the_files_of_the_page_alone_are_for_everybody(locked
         assert unlocked("GET", "/collections", sec_fetch_site=site).status == 403
 
 
-def test_there_is_nothing_to_be_learned_without_a_key(locked):
+def test_nothing_is_revealed_without_a_key(locked):
     for path in ("/nothing", "/collections/c/none", "/dashboard", "/%ff"):
         assert locked("GET", path).status == 401
         assert locked("GET", path, api_key=FULL).status == 404
@@ -217,7 +217,7 @@ def test_nothing_is_read_of_a_body_before_its_sender_is_let_in(locked, unlocked)
     assert answered_unread(unlocked, host="localhost", origin="https://elsewhere.example") == 403
 
 
-def test_a_reader_is_told_first_that_a_body_cannot_be_read(locked):
+def test_an_unreadable_body_is_refused_before_a_missing_permission(locked):
     """As on a real server; also for a body that a thread parses."""
     for size in (0, 100_000):
         body = {**NEW, "ignored": " " * size}
@@ -268,7 +268,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused(unlocked):
             assert said(answer).startswith(MISLED)
 
 
-def test_pages_of_other_origins_may_not_ask(unlocked):
+def test_pages_of_other_origins_are_refused(unlocked):
     for origin in OTHER_ORIGINS:
         answer = unlocked("PUT", "/collections/c", NEW, origin=origin)
         assert answer.status == 403, origin
@@ -276,7 +276,7 @@ def test_pages_of_other_origins_may_not_ask(unlocked):
     assert unlocked("GET", "/collections/c/exists").json["result"] == {"exists": False}
 
 
-def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlocked):
+def test_requests_of_a_browser_for_its_user_or_an_allowed_page_are_answered(unlocked):
     for site in ("none", "same-origin"):
         assert unlocked("GET", "/collections", sec_fetch_site=site).status == 200
     headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
@@ -307,7 +307,7 @@ def preflight(ask, origin, **headers):
     )
 
 
-def test_a_browser_is_told_what_an_allowed_origin_may_ask(unlocked):
+def test_a_browser_learns_which_requests_an_allowed_origin_may_send(unlocked):
     answer = preflight(unlocked, "https://page.example")
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "https://page.example"
@@ -354,7 +354,7 @@ def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch)
      {"read_only": "no"}],
     ids=str,
 )  # fmt: skip
-def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
+def test_unsupported_options_of_an_application_are_reported(tmp_path, arguments):
     (name,) = arguments
     with pytest.raises(InvalidArgumentError, match=name):
         app(tmp_path / "store", **arguments)
@@ -366,7 +366,7 @@ def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "store.example"])
-def test_what_others_reach_is_not_served_without_keys(tmp_path, monkeypatch, host):
+def test_a_server_reachable_by_others_requires_keys(tmp_path, monkeypatch, host):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     done = run("serve", "store", "--host", host, "--port", "0", cwd=tmp_path)

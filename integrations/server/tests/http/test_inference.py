@@ -76,7 +76,7 @@ def query(ask, **body):
     return ask("POST", "/collections/t/points/query", {"with_payload": True, **body})
 
 
-def test_texts_are_found_by_meaning_and_by_words_wherever_they_stand(ask):
+def test_texts_are_found_by_meaning_and_by_words_at_any_position(ask):
     payload = {"kept": meaning("this is data")}
     points = [
         {"id": 1, "vector": {"d": meaning(CAT), "s": words(CAT)}, "payload": payload},
@@ -99,7 +99,7 @@ def test_texts_are_found_by_meaning_and_by_words_wherever_they_stand(ask):
     assert [one["points"][0]["id"] for one in found] == [1, 2]
 
 
-def test_what_the_server_embeds_is_what_the_function_gives(ask):
+def test_vectors_embedded_by_the_server_equal_the_functions(ask):
     ask("PUT", "/collections/t/points?wait=true", {"points": [{"id": 1, "vector": {"d": meaning(CAT)}}]})  # fmt: skip
     kept = ask("GET", "/collections/t/points/1").json["result"]["vector"]["d"]
     expected = np.asarray(WordLlamaEmbedding()([CAT]))[0]
@@ -229,7 +229,7 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
     ask.close()
 
 
-def test_no_answer_tells_whether_a_file_is_there(tmp_path, registered):
+def test_no_response_reveals_whether_a_file_exists(tmp_path, registered):
     # Paths that are valid base64.
     there = next(
         str(one) for one in Path("/usr/share").iterdir() if one.name.isalnum() and len(one.name) > 5

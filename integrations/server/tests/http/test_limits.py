@@ -82,7 +82,7 @@ def test_compressed_bodies_are_taken(ask, encoding, deflate):
     assert count(ask) == 1
 
 
-def test_what_inflates_beyond_the_limit_is_refused(ask):
+def test_bodies_that_inflate_beyond_the_limit_are_refused(ask):
     sent = gzip.compress(json.dumps(point(payload={"text": "a" * 50_000_000})).encode())
     assert len(sent) < 100_000
     assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 413
@@ -105,7 +105,7 @@ GZIP = gzip.compress(b"{}" * 1000, mtime=0)
     [b"not gzip", GZIP[:20], GZIP + b"more", GZIP + b"\0" * 100, GZIP + GZIP[:20]],
     ids=["other", "cut off", "other behind", "zeros behind", "cut off behind"],
 )
-def test_what_cannot_be_inflated_is_refused(ask, sent):
+def test_invalid_compressed_bodies_are_refused(ask, sent):
     assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 400
     assert ask("PUT", POINTS, raw=sent, content_encoding="zork").status == 415
 
@@ -240,7 +240,7 @@ def test_bodies_under_way_are_bounded_together(ask):
     assert count(ask) == 0
 
 
-def test_what_a_body_may_inflate_to_counts(ask):
+def test_the_inflated_size_of_a_body_counts(ask):
     asking = inside.bodies(ask.application)
     with asking.account() as take:
         take(FEW.bodies - 50_000)
@@ -251,7 +251,7 @@ def test_what_a_body_may_inflate_to_counts(ask):
     assert ask("POST", COUNT, raw=compressed, content_encoding="gzip").status == 200
 
 
-def test_a_mounted_application_that_was_closed_says_so(ask):
+def test_a_closed_mounted_application_reports_it(ask):
     ask.application.close()
     for method, path in (("GET", "/collections"), ("GET", "/readyz"), ("PUT", POINTS)):
         assert ask(method, path, point() if method == "PUT" else None).status == 503

@@ -60,7 +60,7 @@ def test_metrics_count_collections_points_and_answers(ask):
     assert found["process_open_fds"] > 3
 
 
-def test_large_numbers_are_told_to_the_last_digit(ask, monkeypatch):
+def test_large_numbers_are_exact_to_the_last_digit(ask, monkeypatch):
     counted = [("GET /collections", 200, Count(1_234_567, 1.0, 0.1, 0.1))]
     monkeypatch.setattr(ask.application.served.monitor, "counts", lambda: counted)
     labels = 'method="GET",endpoint="/collections",status="200"'
@@ -95,7 +95,7 @@ def test_paths_that_there_are_not_are_not_counted_one_by_one(ask):
     assert found[f"rest_responses_total{{{unknown}}}"] == 20
 
 
-def test_a_collection_tells_what_it_holds(ask):
+def test_a_collection_reports_its_content(ask):
     reported = ask("GET", "/collections/c/memory").json["result"]
     assert {one["name"] for one in reported["vectors"]} == {"dense"}
     assert {one["name"] for one in reported["sparse_vectors"]} == {"sparse"}
@@ -136,7 +136,7 @@ def test_a_page_must_be_a_folder(tmp_path):
         Application(":memory:", ServerSettings(dashboard=tmp_path / "nothing"))
 
 
-def test_answers_are_counted_by_collection_where_that_is_asked_for(ask):
+def test_answers_are_counted_by_collection_on_request(ask):
     ask("PUT", "/collections/other", {"vectors": {"size": 2, "distance": "Dot"}})
     for name in ("c", "c", "other", "missing"):
         ask("POST", f"/collections/{name}/points/count", {})
@@ -153,7 +153,7 @@ def test_answers_are_counted_by_collection_where_that_is_asked_for(ask):
     assert "per_collection_responses" not in ask("GET", "/telemetry").json["result"]["requests"]
 
 
-def test_telemetry_says_more_of_collections_the_more_detail_is_asked_for(ask):
+def test_telemetry_has_more_of_collections_at_higher_detail(ask):
     def of(level):
         result = ask("GET", f"/telemetry?details_level={level}").json["result"]
         (collection,) = result["collections"].get("collections", [None])

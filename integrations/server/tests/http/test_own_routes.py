@@ -204,7 +204,7 @@ def test_a_reader_may_read_alone(tmp_path):
             assert ask("POST", path, raw=b"", api_key="full").status == 400
 
 
-def test_what_is_served_read_only_says_so(tmp_path):
+def test_read_only_service_is_reported(tmp_path):
     with retrieval_store.Client(tmp_path / "s") as client:
         client.create_collection("things", embedding_function=None)
     with closing(Asking(app(tmp_path / "s", read_only=True))) as ask:

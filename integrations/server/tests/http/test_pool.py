@@ -158,7 +158,7 @@ def test_after_a_write_and_during_it_no_kind_is_quick():
     asyncio.run(main())
 
 
-def test_a_read_that_turns_out_to_be_large_goes_on_in_a_thread():
+def test_a_read_that_turns_out_to_be_large_continues_in_a_thread():
     at = []
 
     def large():
@@ -209,7 +209,7 @@ def test_kinds_without_end_are_forgotten():
     asyncio.run(main())
 
 
-def test_the_shape_of_a_read_says_what_it_takes():
+def test_the_shape_of_a_read_decides_its_cost():
     def shape(limit=10, size=100, **given):
         return cost_class_of(models.QueryRequest(limit=limit, **given), size)
 

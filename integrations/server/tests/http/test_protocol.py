@@ -175,7 +175,7 @@ def test_a_body_that_has_come_is_not_waited_for(url, monkeypatch):
         assert [status for status, _ in answers(connection, 2)] == [200, 200]
 
 
-def test_a_body_that_is_asked_for_is_waited_for(url):
+def test_a_requested_body_is_awaited(url):
     sent = request("POST", SCROLL, QUERY, b"Expect: 100-continue\r\n")
     head = sent.index(b"\r\n\r\n") + 4
     with connected(url) as connection:
@@ -193,13 +193,13 @@ def test_a_body_that_is_asked_for_is_waited_for(url):
              b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
     ids=["proxy", "HTTP/2"],
 )  # fmt: skip
-def test_what_is_spoken_to_something_else_is_refused(url, sent):
+def test_requests_for_another_protocol_are_refused(url, sent):
     with connected(url) as connection:
         connection.sendall(sent)
         assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400")
 
 
-def test_who_closes_its_half_of_a_connection_is_answered(url):
+def test_a_client_that_closes_its_half_of_a_connection_is_answered(url):
     sent = request("POST", SCROLL, QUERY) + request("GET", "/collections") + b"GET /coll"
     with connected(url) as connection:
         connection.sendall(sent)

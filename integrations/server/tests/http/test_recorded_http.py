@@ -83,13 +83,13 @@ def replayed(request, tmp_path_factory):
     return found
 
 
-def test_what_a_client_sends_is_answered_as_a_real_server_has_answered(replayed):
+def test_requests_of_clients_get_a_real_servers_responses(replayed):
     sent = [(i, reported) for i, row, reported in replayed if row["part"] == "client"]
     different = [(i, reported) for i, reported in sent if reported]
     assert len(different) <= (1 - AGREEING) * len(sent), different
 
 
-def test_what_no_client_sends_is_answered_as_a_real_server_has_answered(replayed):
+def test_unusual_requests_get_a_real_servers_responses(replayed):
     odd = [(i, row, reported) for i, row, reported in replayed if row["part"] == "odd"]
     assert len(odd) == 190
     assert not [

@@ -58,7 +58,7 @@ def points_of(vector):
         ),
     ],
 )
-def test_what_no_collection_could_take_is_refused_in_a_servers_words(ask, path, body, message):
+def test_names_that_no_collection_can_have_are_refused_in_a_servers_words(ask, path, body, message):
     answer = ask("PUT", path, body)
     assert answer.status == 422
     assert answer.json["status"]["error"].startswith("Validation error in ")

@@ -20,7 +20,7 @@ def calls_in(recording: str, *, of_bm25: bool) -> list[tuple[int, Any]]:
     return [(i, call) for i, call in calls_of(recording) if (call["part"] == "bm25") == of_bm25]
 
 
-def test_it_is_answered_what_a_real_server_answered(url):
+def test_the_responses_are_those_of_a_real_server(url):
     recording = "e"  # raw requests hold `a` to `d`
     calls = calls_in(recording, of_bm25=False)
     client = qdrant_client.QdrantClient(url=url, timeout=PATIENCE)

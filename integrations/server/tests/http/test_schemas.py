@@ -114,7 +114,7 @@ def route_of(method: str, path: str) -> tuple[str, str] | None:
     return None if route is None else (method, route[0].path)
 
 
-def test_all_routes_of_the_api_are_there():
+def test_all_routes_of_the_api_exist():
     assert SCHEMAS.keys() <= {(route.method, route.path) for route in ROUTES}
 
 

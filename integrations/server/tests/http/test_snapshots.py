@@ -184,7 +184,7 @@ def test_without_waiting_it_is_accepted_and_done_afterwards(ask, uploads):
     assert len(ask("GET", f"{K}/snapshots").json["result"]) == 2
 
 
-def test_what_was_accepted_and_fails_leaves_nothing_and_is_in_the_log(ask, uploads, caplog):
+def test_accepted_jobs_that_fail_leave_nothing_and_are_logged(ask, uploads, caplog):
     assert upload(ask, b"no snapshot", "?wait=false").status == 202
     jobs_done(ask)
     assert "what was accepted failed" in caplog.text
@@ -236,7 +236,7 @@ NO_FORMS = [
 ]
 
 
-def test_what_is_no_form_or_has_no_file_is_refused_in_plain_text(ask, uploads):
+def test_bodies_without_a_form_or_file_are_refused_in_plain_text(ask, uploads):
     _, file = taken(ask)
     sent = [(form(file), kind, status) for kind, status in KINDS]
     sent += [(body, MULTIPART, 400) for body in NO_FORMS]
@@ -247,7 +247,7 @@ def test_what_is_no_form_or_has_no_file_is_refused_in_plain_text(ask, uploads):
     assert count(ask) == 1
 
 
-def test_what_is_no_snapshot_is_refused_and_changes_nothing(ask, uploads):
+def test_an_invalid_snapshot_is_refused_and_changes_nothing(ask, uploads):
     _, file = taken(ask)
     for broken in (b"", b"PK\x03\x04", file[:-100], file[:100] + b"?" + file[101:]):
         answer = upload(ask, broken)
@@ -375,7 +375,7 @@ def test_on_a_full_disk_nothing_is_kept_of_what_was_being_written(ask, uploads, 
     assert count(ask) == 1
 
 
-def test_what_is_said_of_a_file_is_its_name_and_no_path(ask, directory):
+def test_messages_about_a_file_contain_its_name_and_no_path(ask, directory):
     answers = [upload(ask, b"no snapshot")]
     for location in ("none", str(directory / "snapshots" / "none"), str(directory)):
         answers.append(ask("PUT", RECOVER, {"location": location}))
@@ -393,7 +393,7 @@ PARTS = {
 }
 
 
-def test_what_comes_besides_the_file_is_bounded(ask, uploads):
+def test_the_parts_besides_the_file_are_bounded(ask, uploads):
     _, file = taken(ask)
     for more in PARTS.values():
         answer = ask("POST", UPLOAD, raw=form(file, more=more), content_type=MULTIPART)
@@ -422,7 +422,7 @@ def test_no_name_of_a_collection_passes_for_a_line_of_metrics_or_a_header(ask):
     assert {json.loads(one, strict=False) for one, _ in shown} == {*names, "k"}
 
 
-def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
+def test_remaining_work_is_bounded(ask, monkeypatch):
     go_on = threading.Event()
 
     def slow():
@@ -437,7 +437,7 @@ def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
     assert ask("POST", f"{K}/snapshots?wait=false").status == 202
 
 
-def test_what_a_killed_server_was_sent_goes_with_the_next_opening(directory, ask):
+def test_uploads_to_a_killed_server_are_removed_at_the_next_opening(directory, ask):
     _, file = taken(ask)
     place = ask.application.served.temporary_path()
     place.write_bytes(file)

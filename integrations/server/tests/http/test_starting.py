@@ -62,7 +62,7 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
-def test_what_cannot_be_opened_is_said_at_once(tmp_path):
+def test_unopenable_stores_are_reported_at_once(tmp_path):
     (tmp_path / "another's").write_text("file")
     ports = ("--port", "0", "--grpc-port", "none")  # no port that another process may use
     done = run("serve", tmp_path, *ports, "--workers", 2, cwd=tmp_path)
@@ -132,7 +132,7 @@ def test_a_number_of_workers_is_1_or_more_or_auto(tmp_path, workers):
     assert not (tmp_path / "store").exists()
 
 
-def test_files_that_are_no_certificate_are_said_so_before_anything_listens(tmp_path):
+def test_invalid_certificate_files_are_refused_before_listening(tmp_path):
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
     done = run("serve", "store", "--tls-cert", "cert.pem", "--tls-key", "key.pem", cwd=tmp_path)
@@ -160,7 +160,7 @@ def test_a_port_that_there_is_not_is_refused(tmp_path):
     ],
     ids=["path", "header", "trailer"],
 )
-def test_what_comes_besides_a_body_is_bounded(begun):
+def test_the_head_of_a_request_is_bounded(begun):
     with running(":memory:") as url:
         place = urlsplit(url)
         with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
@@ -203,7 +203,7 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch):
         assert client.get("/collections").status_code == 200
 
 
-def test_a_server_may_be_told_what_to_keep(tmp_path):
+def test_a_temporary_server_accepts_a_memory_budget(tmp_path):
     words = ("--temporary", "--memory-budget", 7, "--workers", 2)
     with served(*words, cwd=tmp_path) as (_, url), retrieval_store.Client(url=url) as client:
         things = client.create_collection("things", embedding_function=None)
@@ -212,7 +212,9 @@ def test_a_server_may_be_told_what_to_keep(tmp_path):
     assert refused.returncode == 2 and b"--memory-budget" in refused.stderr
 
 
-def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):
+def test_a_clients_key_in_the_environment_is_reported_as_unused_by_the_server(
+    tmp_path, monkeypatch
+):
     (tmp_path / "another's").write_text("file")
     monkeypatch.setenv("RETRIEVAL_STORE_API_KEY", "s3cret")
     done = run("serve", tmp_path, "--port", "0", cwd=tmp_path)

@@ -206,7 +206,7 @@ def test_points_and_hits_come_as_they_go():
     same([hits, Hits(points, np.array([0.0, 1.0]), np.array([1.0, 0.0]))], list[Hits])
 
 
-def test_what_cannot_be_sent_is_refused():
+def test_unsendable_values_are_refused():
     @dataclass(frozen=True, slots=True)
     class Own(Expression):
         path: tuple[str, ...]
@@ -248,7 +248,7 @@ NO_FILTERS = [
 ]
 
 
-def test_what_stands_for_no_filter_is_refused():
+def test_invalid_filters_are_refused():
     for message in NO_FILTERS:
         with pytest.raises(MalformedError):
             decode(message, Expression, [])
@@ -323,7 +323,7 @@ def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatc
         codec.unpack_message(b"".join(codec.pack_message([[] for _ in range(1_000)])))
 
 
-def test_vectors_are_made_once_of_what_stands_in_a_message():
+def test_vectors_of_a_message_are_created_once():
     """Otherwise a few bytes could mean a million of them."""
     batch = PointBatch(["a", "b", "c"], {"m": VECTORS[4]["m"]})
     arrays = []
@@ -334,7 +334,7 @@ def test_vectors_are_made_once_of_what_stands_in_a_message():
         decode(encoded, PointBatch, arrays)
 
 
-def test_a_message_of_another_release_is_refused_with_words_that_say_so():
+def test_a_message_of_another_release_is_refused_with_the_reason():
     with pytest.raises(MalformedError, match="of another release"):
         unpack_message(b"rsw1" + b"".join(pack_message(1))[4:])
 

@@ -20,7 +20,7 @@ def things(client):
     return Views(session_of(client)), collection, matrix
 
 
-def test_a_store_tells_its_collections(client, things):
+def test_a_store_lists_its_collections(client, things):
     views, collection, _ = things
     client.create_collection("empty", embedding_function=None)
     answer = asked(views, "store")
@@ -31,7 +31,7 @@ def test_a_store_tells_its_collections(client, things):
     assert answer["read_only"] is False and answer["place"] == session_of(client).place
 
 
-def test_a_collection_tells_what_can_be_asked_of_it(things):
+def test_a_collection_reports_the_possible_queries(things):
     views, collection, _ = things
     answer = asked(views, "collection", collection=str(collection.id))
     assert (answer["name"], answer["points"], answer["made_by"]) == ("things", 60, "Collection")
@@ -51,7 +51,7 @@ def test_a_collection_tells_what_can_be_asked_of_it(things):
 
 @pytest.mark.embedded
 @with_codes
-def test_a_collection_tells_how_many_of_the_nearest_are_found(client, things, monkeypatch):
+def test_a_collection_reports_its_recall(client, things, monkeypatch):
     views, collection, _ = things
     (space,) = asked(views, "collection", collection=str(collection.id))["spaces"]
     assert space["exact"] is True and space["recall"] is None
@@ -210,7 +210,7 @@ IMPOSSIBLE = [
 ]
 
 
-def test_what_cannot_be_meant_is_refused_by_its_field():
+def test_invalid_values_are_refused_by_their_field():
     with retrieval_store.Client() as client:
         views = Views(session_of(client))
         for name, body, message in IMPOSSIBLE:
@@ -219,7 +219,7 @@ def test_what_cannot_be_meant_is_refused_by_its_field():
             assert message in str(refused.value)
 
 
-def test_what_does_not_go_together_is_refused(things):
+def test_contradictory_arguments_are_refused(things):
     views, collection, _ = things
     at = {"collection": str(collection.id)}
     for body in (
@@ -248,7 +248,7 @@ def test_what_does_not_go_together_is_refused(things):
         asked(views, "records", collection="../things")
 
 
-def test_what_is_found_without_spaces_around_it_is_marked(client):
+def test_hits_in_text_without_spaces_are_marked(client):
     collection = client.create_collection("foreign", embedding_function=None)
     documents = [
         "床前明月光，低头思故乡",

@@ -9,7 +9,7 @@ CHOSEN = {"keys": ["s:p3", "s:p4", "s:p10", "s:gone"]}
 IDS = ["p3", "p4", "p10"]
 
 
-def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
+def test_only_chosen_records_are_shown_counted_found_and_drawn(client):
     collection, matrix = filled(client)
     views, at = Views(session_of(client)), {"collection": str(collection.id), **CHOSEN}
     shown = asked(views, "records", **at)["records"]

@@ -48,7 +48,7 @@ def drawn(views, collection, key, size=200):
     return Image.open(io.BytesIO(picture))
 
 
-def test_nobody_waits_for_long_while_the_pages_of_others_are_drawn(made, monkeypatch):
+def test_drawing_the_pages_of_others_does_not_block_long(made, monkeypatch):
     views, collection = made
     tuned(monkeypatch, page_waits=0.01)
     begun, go_on = threading.Event(), threading.Event()

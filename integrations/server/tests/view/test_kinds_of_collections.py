@@ -62,7 +62,7 @@ def several(views):
     return {"collection": found["several"]}
 
 
-def test_all_its_spaces_are_told(views, several):
+def test_all_vector_spaces_are_reported(views, several):
     answer = asked(views, "collection", **several)
     assert answer["made_by"] == "QdrantClient" and answer["points"] == 7
     assert not answer["words"] and answer["function"]["name"] is None
@@ -70,7 +70,7 @@ def test_all_its_spaces_are_told(views, several):
     assert spaces == {"d": ("dense", 6), "m": ("multi", 6), "s": ("sparse", 6)}
 
 
-def test_integers_are_told_from_texts_and_large_ones_are_whole(views, several):
+def test_integers_are_distinguished_from_texts_and_large_ones_are_exact(views, several):
     records = asked(views, "records", **several)["records"]
     assert [one["key"] for one in records][:2] == [f"s:{UUID}", "i:1"]
     assert records[1]["id"] == "1" and records[1]["metadata"]["big"] == 2**60 + 1
@@ -87,7 +87,7 @@ def test_a_record_has_a_vector_of_each_kind_and_is_like_others_in_each(views, se
     assert without["record"]["vectors"] == {} and without["neighbours"] == []
 
 
-def test_each_space_can_be_asked(views, several):
+def test_each_space_can_be_queried(views, several):
     def ids(**body):
         return [one["id"] for one in asked(views, "query", k=2, **several, **body)["hits"]]
 
@@ -157,7 +157,7 @@ def test_a_remembered_function_embeds_texts_and_pictures(client):
 
 
 @pytest.mark.embedded
-def test_what_a_store_says_of_a_host_is_made_only_of_a_store_that_is_trusted(tmp_path):
+def test_a_stored_host_is_used_only_if_the_store_is_trusted(tmp_path):
     """In a process that didn't get the function as an argument."""
     code = """
 import sys, retrieval_store

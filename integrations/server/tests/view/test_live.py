@@ -59,7 +59,7 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     assert {name: one["points"] for name, one in watching.now(None).items()} == {ids[0]: 2}
 
 
-def test_nobody_waits_for_a_look_at_a_store_without_collections():
+def test_watching_a_store_without_collections_does_not_block():
     with retrieval_store.Client() as client:
         begun, go_on, clock = threading.Event(), threading.Event(), Clock()
         store = inside.store(client)
@@ -105,7 +105,7 @@ def next_line(response):
     return orjson.loads(line)["collections"]
 
 
-def test_a_change_is_told_and_the_stream_ends_with_its_client_or_the_server():
+def test_a_change_is_reported_and_the_stream_ends_with_its_client_or_the_server():
     with retrieval_store.Client() as client:
         collection, _ = filled(client, count=3)
         at = str(collection.id)
@@ -229,7 +229,7 @@ def test_the_command_looks_into_a_served_store(served, tmp_path):
         assert status == 200 and orjson.loads(found)["hits"][0]["id"] == "p1"
 
 
-def test_the_command_says_what_is_missing(tmp_path):
+def test_the_command_names_what_is_missing(tmp_path):
     done = run("view", tmp_path / "none", "--no-browser", cwd=tmp_path)
     assert done.returncode == 1 and b"there is no store at" in done.stderr
     code = (

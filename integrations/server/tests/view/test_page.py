@@ -90,7 +90,7 @@ TRICKS = (
 )  # fmt: skip
 
 
-def test_no_path_leads_to_another_file(page):
+def test_no_path_resolves_to_another_file(page):
     for path in TRICKS:
         answer = page("GET", path, authorization=KEY)
         assert (answer.status, answer.body) == (404, b""), path
@@ -102,7 +102,7 @@ WITHOUT_IT = (
 )  # fmt: skip
 
 
-def test_without_the_token_nothing_is_told(page):
+def test_without_the_token_nothing_is_revealed(page):
     for name in CALLS:
         for headers in WITHOUT_IT:
             answer = page("POST", f"/view/api/{name}", {}, **headers)
@@ -127,7 +127,7 @@ def test_a_page_of_another_origin_is_refused_even_with_the_token(page):
     assert api(page, "store", origin="http://localhost").status == 200
 
 
-def test_nothing_else_is_served_beside_the_page(page):
+def test_no_other_file_is_served_beside_the_page(page):
     for method, path in (
         ("GET", "/"), ("GET", "/collections"), ("GET", "/metrics"), ("GET", "/healthz"),
         ("PUT", "/collections/new"), ("POST", "/retrieval-store/v1/store/page"),
@@ -137,7 +137,7 @@ def test_nothing_else_is_served_beside_the_page(page):
         assert answer.status == 404, path
 
 
-def test_on_a_served_store_the_page_is_there_beside_all_else():
+def test_a_served_store_offers_the_page_beside_its_api():
     from retrieval_store_server import app
 
     with retrieval_store.Client() as client:
@@ -183,7 +183,7 @@ VALUES = (
 )  # fmt: skip
 
 
-def test_whatever_is_sent_is_answered_without_an_error_of_the_server(page):
+def test_any_request_is_answered_without_a_server_error(page):
     (collection,) = api(page, "store").json["collections"]
     random_ = random.Random(0)
     for _ in range(300):
@@ -254,7 +254,7 @@ def test_pictures_below_the_folder_are_shown_small_and_encoded_anew(pictured):
         assert reported["loader"] is True
 
 
-def test_what_lies_elsewhere_or_is_no_picture_is_not_shown(pictured):
+def test_remote_files_and_other_files_are_not_shown(pictured):
     client, collection, root = pictured
     others = ["outside", "dots", "link", "svg", "text", "missing", "web", "bucket", "huge", "none"]
     with page_of(client, image_root=root) as page:

@@ -21,7 +21,7 @@ def ask(client):
     return why, collection, matrix
 
 
-def test_it_is_what_the_collection_itself_says(ask):
+def test_it_equals_the_collections_own_result(ask):
     why, collection, matrix = ask
     where = {"n": {"$lt": 30}, "kind": "map"}
     reasons = why(where=where, ids=["p5", "p31", "nobody"])

@@ -97,7 +97,7 @@ def test_a_filter_built_is_the_filter_written_and_counts(page: Page, place: Path
     page.until(lambda: "JSON" in page.text(".raw .error"))
 
 
-def test_two_settings_side_by_side_tell_what_moved(page: Page, place: Path) -> None:
+def test_two_settings_side_by_side_show_what_moved(page: Page, place: Path) -> None:
     page.collection("notes")
     page.ask("E4712 bread")
     page.press("Compare with a second setting")
@@ -186,7 +186,7 @@ def drag_around(page: Page) -> None:
     action.release().perform()
 
 
-def test_what_another_process_writes_appears(page: Page, place: Path) -> None:
+def test_writes_of_another_process_appear(page: Page, place: Path) -> None:
     with retrieval_store.Client(place) as client:
         diary = client.create_collection("diary", embedding_function=None)
         diary.add(ids=["first"], embeddings=[[0, 1]], documents=["Monday"])
@@ -214,7 +214,7 @@ def test_what_another_process_writes_appears(page: Page, place: Path) -> None:
     page.until(lambda: "diary" not in page.text(".collections"))
 
 
-def test_what_means_harm_is_shown_as_text(page: Page) -> None:
+def test_malicious_content_is_shown_as_text(page: Page) -> None:
     page.collection("hostile")
     page.view("records")
     first = page.until(lambda: page.text(".card .text"))

@@ -1,6 +1,6 @@
-"""Checks the arguments that a model sends against the schemas of their tool, and when the records
-that it adds expire. The collection deletes these, by `configuration["expires"]`; a collection that
-a tool creates has that setting.
+"""Checks the arguments that a model sends against the schemas of their tool, and the expiry times
+of the records that the model adds. A collection with the setting `configuration["expires"]` deletes
+expired records; a collection that a tool creates has that setting.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Serves the tools of a store by the Model Context Protocol, with its official SDK.
 
 Over standard input and output the process belongs to the client that started it. It ends when its
-input ends, or its parent has exited; running calls then have one second. Over HTTP a key decides,
-as in `retrieval-store serve`, whether a client gets the tools that write.
+input ends, or its parent has exited; running calls then have one second. Over HTTP the client's key
+decides whether the client gets the tools that write, as in `retrieval-store serve`.
 """
 
 import base64

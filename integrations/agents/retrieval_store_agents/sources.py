@@ -21,8 +21,8 @@ class ToolSource(Protocol):
 
     def create(self, name: str, forgets: bool) -> Collection:
         """The collection of this name, which is created if it does not exist. Raises NotFoundError
-        if it is not permitted to create it. forgets: whether its records must be able to expire;
-        raises InvalidArgumentError if a new collection does not support that."""
+        if a collection of this name is not permitted. forgets: whether its records must be able to
+        expire; raises InvalidArgumentError if a new collection does not support that."""
 
     def allowed_names(self) -> tuple[str, ...]:
         """The names of the permitted collections, existing or not; empty if all are permitted."""

@@ -6,13 +6,13 @@ that Qdrant returns is checked here again. `store` has the collections and their
 creates Qdrant collections and payload indexes with this package's settings. `write` sends points,
 in a thread if there are many. `ranker` answers queries by searches whose results it verifies.
 `space` is the collection on the server: its vectors, its limits, its listing. `facets` counts
-values, `ordering` orders points by them, and `forking` copies a collection. `recall` measures which
-share of the nearest searches find, and `links` how filtered searches traverse the graph. `filters`
-translates filters into Qdrant's, as far as the payload indexes and strict mode allow. `payload`
-encodes a point's payload. `client` calls the server with retries, and turns failures into this
-project's errors; `rest` makes REST calls cheaper. The room `copying` copies collections between
-stores of any kind. `command` is `retrieval-store copy`, and `opening` is found as a plugin by the
-core. This package may use the core's public parts, and `retrieval_store.extension`.
+values, `ordering` orders points by them, and `forking` copies a collection. `recall` measures the
+recall of searches, and `links` measures for which keys the graph has links. `filters` translates
+filters into Qdrant's, as far as the payload indexes and strict mode allow. `payload` encodes a
+point's payload. `client` calls the server with retries, and turns failures into this project's
+errors; `rest` makes REST calls cheaper. The package `copying` copies collections between stores of
+any kind. `command` is `retrieval-store copy`, and `opening` is found as a plugin by the core. This
+package may use the core's public parts, and `retrieval_store.extension`.
 """
 
 from retrieval_store import require_core

@@ -6,10 +6,10 @@ messages over REST and gRPC; a gRPC status is converted to the HTTP status of th
 there was no response, a word replaces the status.
 
 `understand` interprets a failure: the error class and message, whether another attempt may help,
-and how much may have been done all the same.
+and how much of the call the server may have executed.
 
-Of several addresses one is called until its node is down or isn't ready; then the next one is
-called.
+If there are several addresses, calls go to one of them until its node is down or isn't ready. Then
+they go to the next address.
 """
 
 import asyncio

@@ -1,12 +1,12 @@
-"""Counts the values under a key by the server's counts, where these mean the same.
+"""Lets the server count the values under a key, where its counts mean the same as counts made here.
 
-Qdrant counts the values in an index: in a keyword index only strings, and no numbers in a float
-index. So it counts for points without a list under the key, and the sum of its counts is compared
-with the number of these points: each has one value. Points with values of other kinds, or with
-lists, are left to be read.
+Qdrant counts only values in an index: a keyword index contains only strings, and numbers in a float
+index aren't counted. So the server counts only points without a list under the key. Each of them
+has one value, so the sum of the counts is compared with the number of these points. The client
+reads points with values of other kinds, or with lists.
 
-An index of numbers may not count. If there are only a few numbers, the server is queried for one
-after the other, and for the number of points that have it.
+The server may be unable to count by an index of numbers. If there are only a few distinct numbers,
+it is queried for one after the other, and for the number of points that have it.
 """
 
 from collections import Counter

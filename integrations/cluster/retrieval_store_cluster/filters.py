@@ -1,11 +1,11 @@
-"""Translates filter expressions into Qdrant's filters, and fits these to a server's limits.
+"""Translates filter expressions into Qdrant's filters, and adapts these to a server's limits.
 
 Some of Qdrant's conditions have another meaning: a list matches when one of its elements does, 1.0
 isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
 two bounds, as far as Qdrant can express them. One is a *superset* of the points that fulfil it,
 which is sent. The other is a *subset* of them, whose complement is a superset of the points that
-fulfil the negation. The returned points are then checked here (`fulfils`). A condition on a key
-whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
+fulfil the negation. The returned points are then checked here (`fulfils`). A condition that the
+index on its key doesn't support (`schema.PayloadIndexes`) isn't sent, but only checked here.
 
 A server in strict mode has `StrictLimits`. A filter with too many conditions, or too many values in
 one, is replaced by a weaker one (`condition_within_limits`). A necessary condition stays necessary,
@@ -231,9 +231,9 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether the superset for a leaf contains a condition that excludes lists. It contains none
-    for lists within lists, whose positions aren't recorded. It contains none for a user's own
-    condition (`as it is`) either, because such a condition may be meant for lists."""
+    """Whether the superset for a leaf contains a condition that excludes lists. It lacks that
+    condition for lists within lists, whose positions aren't recorded, and for a user's own
+    condition (`as it is`), which may be meant for lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
@@ -354,8 +354,8 @@ class _Pushdown:
         return self._present() if self.is_superset or is_some else False
 
     def between_texts(self, bounds: TextRange) -> Bound:
-        """The bound of points with a string within bounds that are timestamps. A string that is a
-        timestamp is compared as a timestamp. A superset also contains strings that are no
+        """The bound of points with a string within `bounds`, which are timestamps. A string that is
+        a timestamp is compared as a timestamp. A superset also contains strings that are no
         timestamps, or are timestamps far away."""
         low, stop = _span_of(bounds)
         span = times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))

@@ -1,13 +1,14 @@
 """How a filtered search traverses the graph of a Qdrant collection.
 
-An index of a key that is created after the graph has no links in it: among a tenth of 100,000
-points a search by links alone found one of the ten nearest. So a search continues by the neighbours
-of neighbours where a point's own neighbours don't match (Qdrant's ACORN). If a server has rebuilt
-the graph since, or the index existed before, such a search takes four times as long, and links
-alone find as many. A server doesn't report this, so it is measured for each key that is often
-filtered. Both kinds of search query the neighbourhood of some points, among those with one value,
-or those in a range. The result applies only to filters of this form. It doesn't apply to rare
-values, since a server then scans all their points.
+If an index on a key is created after the graph, the graph has no links for the key. With a filter
+on a tenth of 100,000 points, a search by links alone then found one of the ten nearest. So a search
+continues by the neighbours of neighbours where a point's own neighbours don't match (Qdrant's
+ACORN). If a server has rebuilt the graph since, or the index existed before, links alone find as
+many points. ACORN then only takes four times as long. A server doesn't report whether there are
+links, so this is measured for each key that is often filtered. Both kinds of search query the
+neighbourhood of some points, among those with one value, or those in a range. The result applies
+only to filters of this form. It doesn't apply to rare values, since a server then scans all their
+points.
 """
 
 import logging

@@ -7,12 +7,12 @@ stored beside them under reserved keys.
 Numbers are rounded since Qdrant stores payloads as JSON, and parses a number by one product or
 quotient of float64. That is exact for an integer below 2**53 and a power of ten up to 22. A number
 with more digits becomes a neighbour, which may move again with each reading; about a tenth of all
-floats do. So floats with 17 digits are stored with 15 or 16, which Qdrant doesn't change, and
-exactly, as text, beside the payload. A rounded number never becomes one of few digits and stays on
-the same side of them, so that bounds like 0.3 or 2021 mean the same as before. Bounds with many
-digits are moved by more than rounding can. gRPC, which the nodes of a cluster use among themselves,
-has no integers from 2**63 on, and turns them into floats. So these are stored as floats, and
-exactly beside them.
+floats do. So floats with 17 digits are stored with 15 or 16 digits, which Qdrant doesn't change.
+The exact floats are stored as text beside the payload. Rounding never turns a number into one with
+few digits, and never moves it past such a number. So bounds like 0.3 or 2021 mean the same as
+before. Bounds with many digits are moved by more than the greatest rounding error. gRPC, which the
+nodes of a cluster use among themselves, has no integers from 2**63 on, and turns them into floats.
+So these are stored as floats, and exactly beside them.
 
 `Orders` assigns the numbers by which points are listed in the order of first insertion. They are
 microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers, as

@@ -162,7 +162,7 @@ NOTHING = RankedPoints([], [], np.empty(0))
 class StepSearch:
     """The requests of one step, one for each of its queries. The result of a request is its k best
     hits that fulfil the expression. less_is_better: whether lower scores are better; vectors: the
-    sparse vectors of the queries, of which empty ones need no request; is_by_id: whether the
+    sparse vectors of the queries, where an empty vector needs no request; is_by_id: whether the
     expression names all its points by id."""
 
     requests: list[models.QueryRequest]
@@ -300,8 +300,9 @@ def _first_round(
 
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
-    """Whether the k best hits are certain: enough hits fulfil the filter, and no hit with the same
-    score as the last one can be missing (or TIES of these were read)."""
+    """Whether the k best hits are certain. Enough hits must fulfil the filter, and no hit with the
+    score of the last needed hit may be missing. Missing ones are accepted once TIES more hits than
+    needed were read."""
     if len(passing) < needed:
         return False
     cut = passing[needed - 1][0].score if needed else None

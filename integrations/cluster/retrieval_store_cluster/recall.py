@@ -1,10 +1,10 @@
 """The recall of a collection's index on the cluster, as measured there.
 
-How many candidates (`hnsw_ef`) a recall needs depends on the vectors, and on the query. Where a
-server's default finds 99 of 100 nearest to a vector, it may find 70 half way between two. So
-queries of four kinds are run exactly, and with ever more candidates, and the worst kind counts. The
-result is stored in the metadata of the Qdrant collection, for all clients, and is measured again
-when the collection has doubled.
+The number of candidates (`hnsw_ef`) for a recall depends on the vectors and on the query. With a
+server's default, a query near a vector may find 99 of the 100 nearest, and a query half way between
+two vectors only 70. So queries of four kinds are run, exactly and with increasing numbers of
+candidates. The kind with the lowest recall counts. The result is stored in the metadata of the
+Qdrant collection, for all clients, and is measured again when the collection has doubled.
 """
 
 import logging

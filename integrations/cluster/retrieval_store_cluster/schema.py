@@ -1,14 +1,15 @@
-"""Makes the Qdrant collection of a Collection by its settings, which are stored with it.
+"""Creates the Qdrant collection of a Collection from settings, which are stored in its metadata.
 
-It is created without dense vectors: their dimension is known only with the first write, which adds
-them (`make_room`).
+The Qdrant collection is created without a dense vector space: the dimension is known only at the
+first write, which adds the space (`make_room`).
 
 `PayloadIndexes` knows the payload indexes, and so which conditions can be sent to the server. A key
-has one index, of one kind. A server in strict mode refuses conditions on keys without an index that
-serves them. An index that serves one may leave points out, as an integer index leaves out 2021.5.
-Such conditions are left out of the filter, and checked here. A key has an integer index, whose
-values a server counts, as long as all its values are integers. That is checked every few seconds,
-and a client that writes another value first converts the index to floats.
+has one index, of one kind. A server in strict mode refuses a condition on a key if no index on the
+key supports the condition. Even an index that supports a condition may miss points, as an integer
+index misses 2021.5. Such conditions are left out of the filter, and checked here. As long as all
+values of a key are integers, the key has an integer index, whose values a server counts. This is
+checked every few seconds, and a client that writes another value first converts the index to
+floats.
 """
 
 import logging
@@ -93,8 +94,8 @@ DISTANCES: dict[Metric, models.Distance] = {
 class CollectionSettings:
     """The settings of a collection, which are stored in the metadata of its Qdrant collection. Only
     the name and the search settings can change. name: the name of the Qdrant collection;
-    notes_times, notes_beside: whether points record that they have the content described by
-    `payload.ODD_TIMES` and `payload.BESIDE`."""
+    notes_times, notes_beside: whether points with the content that `payload.ODD_TIMES` and
+    `payload.BESIDE` describe are marked with these names."""
 
     record: CollectionRecord
     name: str

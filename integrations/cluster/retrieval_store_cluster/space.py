@@ -1,4 +1,5 @@
-"""`QdrantCollection` is one Qdrant collection as a Collection uses it, and its vectors.
+"""`QdrantCollection` is the Qdrant collection that a Collection uses. Functions convert its
+vectors.
 
 `Listing` returns its points in the order of first insertion, in pages.
 """
@@ -196,7 +197,7 @@ class QdrantCollection:
 
     def about(self) -> tuple[int, bool]:
         """The approximate number of points, which the server knows without counting, and whether
-        this number was read now. It is read after a write, and if it is a few seconds old."""
+        this number was read now. The number is cached for a few seconds, or until a write."""
         is_old = time.monotonic() >= self._about_until
         if is_old:
             self._about = self.call("count", exact=False).count
@@ -275,7 +276,7 @@ class QdrantCollection:
 
     def refuse_replaced(self, since: float = 0.0) -> None:
         """Raise NotFoundError if the Qdrant collection was replaced by another one of the same
-        name. since: the result of an earlier check is used if it is less than so many seconds
+        name. since: the result of an earlier check is used if it is less than this many seconds
         old."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
@@ -438,8 +439,7 @@ class Listing:
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
         """The points from the order number `start` on, in pages. A server's response may end
-        between points with the same order number. The next page begins with that number, so the
-        current page ends before it."""
+        between points with the same order number. These points are then left to the next page."""
         size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)

@@ -241,8 +241,8 @@ class ClusterPoints:
 
     @_retried
     def _delete_matching(self, expression: Expression | None) -> int:
-        """Delete all points that match. The server deletes by the filter those points for which it
-        can decide; all others are deleted by their ids."""
+        """Delete all points that match. The server deletes points by the filter if it can decide
+        whether they match. All other matching points are deleted by their ids."""
         parts = self._parts(expression)
         others = [
             listed.point.id for listed in self._judge_points(parts.doubtful, expression, Fields())
@@ -263,9 +263,9 @@ class ClusterPoints:
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """Merge a payload into the points that match. The server changes by the filter those points
-        for which it can decide, unless exact values in addition to the metadata would change. All
-        other points are changed one by one."""
+        """Merge a payload into the points that match. The server changes points by the filter if it
+        can decide whether they match, unless exact values stored in addition to their metadata
+        would change. All other matching points are changed one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         # Points with exact values are read anyway, and counting all costs less than counting only
@@ -310,8 +310,8 @@ class ClusterPoints:
     @_traced("number")
     @_retried
     def number(self, expression: Expression | None) -> int:
-        """The number of points that match: the count of the server, plus the points that only the
-        client can check, which are read."""
+        """The number of points that match. The server counts them, except for points that only the
+        client can check; these are read."""
         parts = self._parts(expression)
         doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
         return self._collection.number(parts.certain) + doubtful
@@ -410,8 +410,8 @@ class ClusterPoints:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path with their numbers of points: the counts of the server, plus the
-        points that only the client can check, which are read."""
+        """The values at the path with their numbers of points. The server counts them, except for
+        points that only the client can check; these are read."""
         having = conjunction(expression, Exists(path))
         parts, collection = self._parts(expression), self._collection
         presence = necessary(Exists(path), collection.indexes)
@@ -722,8 +722,8 @@ def refuse_long(name: str) -> None:
 class ClusterStore(BaseStore):
     """A cluster. Each collection is a Qdrant collection under its first name. A later name of the
     collection is an alias. The settings and the id are in its metadata. Another process can replace
-    a collection by another one of the same name. A `Collection` object of the replaced one notices
-    that when it reads the metadata."""
+    a collection by another one of the same name. A `Collection` object for the replaced collection
+    detects this when it reads the metadata."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster

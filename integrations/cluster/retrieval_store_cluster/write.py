@@ -486,9 +486,9 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, those that write whole points together. If many
-    operations each change a payload, they are queued and awaited together, since a server takes a
-    millisecond to confirm each."""
+    """Send the operations in one request. Those that write whole points are merged into one
+    operation. If many operations each change a payload, they are queued and awaited together, since
+    a server takes a millisecond to confirm each."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)

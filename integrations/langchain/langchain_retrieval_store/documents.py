@@ -86,7 +86,7 @@ class PointLayout:
         return parse_filters({"filter": condition}, self.metadata_key)
 
     def documents(self, result: Mapping[str, Any]) -> list[Document]:
-        """The documents of a result, in its order; it must include `FIELDS`."""
+        """The documents of a result, in the same order. The result must include `FIELDS`."""
         return [self.document(result, i) for i in range(len(result["ids"]))]
 
     def document(self, result: Mapping[str, Any], i: int) -> Document:

@@ -5,7 +5,8 @@ and in which part of the result they return.
 
 A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. A search by
 words, or by both, gives scores, greater being better, as Qdrant's store and `Collection.query` do.
-Only some of these can be converted to a relevance, each in its own way.
+Only some kinds of distances and scores can be converted to a relevance, each kind by its own
+formula.
 """
 
 import asyncio

@@ -78,8 +78,8 @@ class RetrievalStore(Searches, VectorStore):
     None and {} restrict nothing. `search_mode` overrides the retrieval mode; `alpha`, `fusion` and
     `depth` apply to hybrid searches. `exact`, `recall`, `ef`, `offset`, `max_distance`,
     `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (by default
-    the query) mean the same as in `Collection.query`. `search_params` are Qdrant's, where they
-    apply here; `score_threshold` is the least relevance. Unknown arguments are refused.
+    the query) mean the same as in `Collection.query`. `search_params` takes Qdrant's `hnsw_ef` and
+    `exact`; `score_threshold` is the least relevance. Unknown arguments are refused.
 
     Searches by vectors alone return distances, smaller is nearer; other modes and re-rankers return
     scores, greater is better. Relevance is 1 at best: for distances it follows LangChain's own

@@ -4,10 +4,10 @@
 `retrieval_store.qdrant.QdrantService`; `grpc` answers calls by the same table. `native` is the
 protocol of `Client(url=)`. `client` is the store that such a client opens; the core finds it as a
 plugin by the URL's scheme. `view` is the page that displays a store. `run` starts and ends servers,
-and reads their connections. `command` has `retrieval-store serve` and `view`, plugins too.
-`pytest_plugin` has fixtures for users' tests, and `values` small checks. This package may use the
-public parts of the core, and `retrieval_store.extension`. starlette and uvicorn aren't imported
-before a server is made, nor gRPC before it is served.
+and reads their connections. `command` has `retrieval-store serve` and `view`, which are plugins,
+too. `pytest_plugin` has fixtures for users' tests, and `values` has constants and small functions.
+This package may use the public parts of the core, and `retrieval_store.extension`. starlette and
+uvicorn aren't imported before a server is made, nor gRPC before it is served.
 """
 
 from typing import TYPE_CHECKING, Any

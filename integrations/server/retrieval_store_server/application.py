@@ -1,8 +1,8 @@
 """The ASGI application: how a request passes through the server.
 
-On the event loop: the route, the check of the key (`Gate`), the body, and parsing small JSON. In a
-thread: parsing large JSON, the method, and writing the response's JSON. Then the response is sent
-on the event loop, so that a slow client occupies no thread.
+The event loop finds the route, checks the key (`Gate`), receives the body, and parses small JSON. A
+thread parses large JSON, calls the method, and writes the response's JSON. Then the response is
+sent on the event loop, so that a slow client occupies no thread.
 """
 
 import asyncio

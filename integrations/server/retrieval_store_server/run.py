@@ -127,8 +127,8 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def _is_idle(self) -> bool:
-        """Whether no request is running, and no timer will close the connection. Then the received
-        bytes were no part of a request, for example an empty line. uvicorn has stopped its own
+        """Whether no request is running, and no timer will close the connection. This is the case
+        after bytes that belong to no request, such as an empty line: uvicorn has stopped its own
         timer because of them."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None

@@ -1,9 +1,9 @@
 """Copies one collection to another store of any kind.
 
-If both are on disk, its files are copied in the state of one moment, and become a collection of the
-target atomically. Otherwise a `Transfer` carries the points in pages (`pages`): from a private copy
-of one state if the source belongs to this process, from a cluster in listing order. It resumes
-where an earlier transfer was interrupted.
+If both stores are on disk, the collection's files are copied in the state of one moment, and become
+a collection of the target atomically. Otherwise a `Transfer` copies the points in pages (`pages`).
+It reads a cluster in listing order, and any other source from a private copy of one state. It
+resumes where an earlier transfer was interrupted.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,10 +1,10 @@
 """The journal of a copy: the collections that it has made, and the progress of each.
 
-One JSON file in the directory of the target, or, if that has none, of the source. When the same
-copy is run again, it resumes from the journal; only one process at a time does. The journal stays
-when everything is done, so that a copy can be distinguished from a collection of the owner's: a
-collection that isn't named here is never changed. It is a record, not the truth: after a restart
-any step may be done twice, and names are recorded before they are given.
+The journal is one JSON file in the directory of the target, or of the source if the target has no
+directory. When the same copy is run again, it resumes from the journal; only one process at a time
+does. The journal is kept when the copy is complete, since it distinguishes copies from the owner's
+collections: a collection that isn't in the journal is never changed. The stores may differ from the
+journal: after a restart any step may be done twice, and a name is recorded before the copy gets it.
 
 If neither store has a directory, and the target is a cluster, the copy's metadata hold its entry
 (`JournalOfCluster`).

@@ -3,10 +3,10 @@
 `holds_the_same` checks whether a copy equals its source: the same number of points, and a random
 sample of them. All points are compared if no journal says that the collection is a copy.
 
-`SpaceChanges` give a copy the vector spaces of its source, while points come and go. A space that
-was dropped and added again has the old name, but none of the old vectors; its number shows that.
-All vectors in a new space were written after it was added, so copying the changes since an earlier
-position copies all of them.
+`SpaceChanges` give a copy the vector spaces of its source, while points are added and deleted. A
+space that was dropped and added again has the old name, but another number, and none of the old
+vectors. All vectors in a new space were written after the space was added. So the changes since an
+earlier position include all these vectors.
 """
 
 import random

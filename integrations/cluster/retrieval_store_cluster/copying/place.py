@@ -1,8 +1,8 @@
 """The place of a copy in the target: whether it exists, who owns it, and its name.
 
-A collection of the target is the copy's if the journal has its id and its name. All others belong
-to others, and aren't written to. A name that is taken is an error, and a copy that others have
-written to belongs to them from then on. Nothing is renamed or deleted.
+A collection of the target is the copy if the journal has its id and its name. Any other collection
+belongs to other users, and is never written to. A name that is taken is an error, and a copy that
+others have written to belongs to them from then on. Nothing is renamed or deleted.
 
 `ChangesCopy` copies the writes to a source since its copy was made.
 """

@@ -2,11 +2,10 @@
 
 The columns "id", "document", "uri", "metadata" (a JSON object), "embedding" (a JSON list, or base64
 of float32) and "sparse_embedding" (a JSON object) are fields. Any other column is a key of the
-metadata. Its cells are text, unless all non-empty ones are integers in JSON's form, or numbers, or
-"true" and "false" (in any case); then they have that type. So a column that contains "007" stays
-text, and so does one with an integer that can't be stored. An empty cell means
-that the record has no such field or key. A cell with only quotation marks is an empty document, as
-in PostgreSQL.
+metadata. Its cells are text, unless all non-empty cells are of one type: integers in JSON's form,
+numbers, or "true" and "false" (in any case). Then the cells have that type. So a column that
+contains "007", or an integer that can't be stored, stays text. An empty cell means that the record
+has no such field or key. A cell with only quotation marks is an empty document, as in PostgreSQL.
 
 The delimiter is a comma, or a tab in a .tsv file. The first line can declare another one, as
 Excel's "sep=;" does. A semicolon, a tab or a bar is also used if the row of names has a column of

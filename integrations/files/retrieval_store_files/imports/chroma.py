@@ -143,8 +143,9 @@ def _chromadb() -> Any:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """A context manager that keeps onnxruntime from sending telemetry if it is imported within it.
-    If the user has set the library's environment variable, that setting counts instead."""
+    """A context manager that keeps onnxruntime from sending telemetry, if onnxruntime is imported
+    in the `with` block. If the user has set the library's environment variable, that setting
+    applies instead."""
     was_set = TELEMETRY in os.environ
     os.environ.setdefault(TELEMETRY, "1")
     try:

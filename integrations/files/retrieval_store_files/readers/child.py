@@ -1,10 +1,10 @@
 """Runs readers in a separate process with limits, so that an untrusted file can harm only that
 process.
 
-The process is started for the first file, and reads one file after another. If a file has ended it,
-it is started again. It gets the name of a reader and the bytes of a file, and responds in JSON. It
-can open no connection, start no program and write no file. Its time is limited, and on Linux its
-memory too.
+The process is started for the first file, and reads one file after another. If reading a file has
+ended the process, it is started again for the next file. The process gets the name of a reader and
+the bytes of a file, and responds in JSON. It can open no connection, start no program and write no
+file. Its time is limited, and on Linux its memory too.
 """
 
 import base64

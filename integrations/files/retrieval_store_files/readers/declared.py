@@ -56,8 +56,8 @@ def _codec_of_python(label: str) -> str | None:
 
 def label_in_xml(data: bytes) -> str | None:
     """The encoding label in an XML declaration; None if there is no label. The declaration is
-    searched as ASCII. Data in which it is found aren't UTF-16 or UTF-32, even if the declaration
-    says so."""
+    searched as ASCII. If the declaration is found, it isn't UTF-16 or UTF-32; a label of these
+    encodings is ignored."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label

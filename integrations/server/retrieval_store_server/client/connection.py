@@ -66,7 +66,8 @@ _TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
     """A POST request with a message. doing: the action, for error messages; writes: whether the
-    request must not be repeated; long: whether the response can take minutes."""
+    request writes, so that it must not be repeated once begun; long: whether the response can take
+    minutes."""
 
     path: str
     message: Parts

@@ -1,5 +1,5 @@
-"""Opens the store at a URL. The first response shows whether a server of this package or a Qdrant
-serves it."""
+"""Opens the store at a URL. The first response shows whether this is a server of this package or a
+Qdrant server."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
-"""The gRPC server (its port, TLS, health, start and end), and the way of a call through it.
+"""The gRPC server (its port, TLS, health, start and end), and how it handles a call.
 
-A call is handled like a request over HTTP in `application`. On the event loop: the check of the key
-(`Gate`), receiving the message, and reading a short message. In a thread: reading a long message,
-the method, and writing the response. Calls over HTTP and gRPC share the threads.
+A call is handled like a request over HTTP in `application`. The event loop checks the key (`Gate`),
+receives the message, and reads a short message. A thread reads a long message, calls the method,
+and writes the response. Calls over HTTP and gRPC share the threads.
 """
 
 import asyncio

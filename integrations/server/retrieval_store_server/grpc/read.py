@@ -1,7 +1,7 @@
-"""Converts gRPC requests to the models of qdrant-client that bodies over HTTP are parsed to.
+"""Converts gRPC requests to models of qdrant-client, the same models as for bodies over HTTP.
 
 qdrant-client's own converter makes most of these models. Its methods are overridden here for three
-reasons: it doesn't know a message, it differs from a server, or it is too slow for frequent
+reasons: the converter doesn't know a message, differs from a server, or is too slow for frequent
 requests.
 """
 

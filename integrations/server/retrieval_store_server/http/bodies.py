@@ -6,14 +6,14 @@ accepts what a server accepts, so that parsed bodies are instances of the client
 - unknown fields are ignored, except where a mistake would choose other points (`CLOSED`);
 - numbers, texts and booleans aren't coerced: "4" and 4.0 aren't integers, and counts aren't
   negative;
-- fields have the other names, types and defaults of `DIFFERENCES`: some optional fields may not be
-  null, and payload paths are checked while the body is read.
+- names, types and defaults of fields can differ, as listed in `DIFFERENCES`: some optional fields
+  may not be null, and payload paths are checked while the body is read.
 
 Bodies with points may contain millions of numbers (`points_to_write`). A JSON parser that makes an
-object for each number, as orjson does, takes longer for that than writing the points takes.
-simdjson puts the numbers of a list into a buffer instead. Where it isn't installed, and for bodies
-that it refuses, orjson parses the body. In both cases a few large steps check the usual content
-here, and the models above check everything else.
+object for each number, as orjson does, takes longer than writing the points. simdjson puts the
+numbers of a list into a buffer instead. Where it isn't installed, and for bodies that it refuses,
+orjson parses the body. In both cases a few large steps check the usual content here, and the models
+above check everything else.
 """
 
 import copy
@@ -330,7 +330,7 @@ def unreadable(error: ValidationError) -> Refused:
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
     """The errors that remain after some alternatives of unions are ignored: those that require
-    another `type` than the body has. All errors, if none remains."""
+    another `type` than the body has. If no error remains, all errors are returned."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [

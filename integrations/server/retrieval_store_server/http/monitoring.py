@@ -1,5 +1,6 @@
 """Reports about the server itself: its version, its health, counts of requests, and memory. Each
-process reports its own numbers; if there are several workers, the one that receives the request."""
+process reports its own numbers; if there are several workers, a report is about the worker that
+receives the request."""
 
 import os
 import shutil

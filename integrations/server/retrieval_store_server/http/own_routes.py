@@ -1,5 +1,5 @@
-"""The package's own routes, by which `Client(url=)` works with a store as with a directory. They
-carry the types of `retrieval_store.query`, in messages of `native`."""
+"""The package's own routes, with which `Client(url=)` uses a store like a directory. Requests and
+responses contain the types of `retrieval_store.query`, in messages of `native`."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -340,8 +340,8 @@ TURN = 2.0  # seconds
 class Turns:
     """Limits how many large bodies are received and handled at the same time, since otherwise the
     event loop would have no time for other requests. A turn begins with the second megabyte of a
-    body. It ends after two seconds, so that clients that send nothing block nobody. count: how many
-    turns there are at a time."""
+    body. It ends after two seconds, since a client that sends nothing would otherwise block others.
+    count: how many turns there are at a time."""
 
     def __init__(self, count: int) -> None:
         self.free = asyncio.Semaphore(count)

@@ -1,8 +1,9 @@
 """Limits the reads and writes per minute of a collection, by its strict mode.
 
 As on a server, each collection has a bucket of tokens for reads and one for writes, in this
-process. It holds a minute's tokens, is full at first, and refills at that rate. A read costs one
-token, and one for each condition of its filter; a query with examples costs one for each of them.
+process. A bucket holds the tokens of one minute, is full at first, and is refilled within a minute.
+A read costs one token, and one for each condition of its filter. A query with examples costs one
+token for each example instead of the first token.
 """
 
 import math

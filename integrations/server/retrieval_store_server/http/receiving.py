@@ -1,5 +1,5 @@
-"""Request bodies as they arrive: read completely, inflated, and limited in bytes and seconds, each
-and in total.
+"""Reads request bodies completely, and inflates them. The bytes and the seconds of each body are
+limited, and so are the bytes of all bodies together.
 """
 
 import asyncio
@@ -59,8 +59,8 @@ class BodyBudget:
 
 class AccountedBody:
     """A context manager that counts the bytes of one body. It yields `take(n)`, to be called before
-    n more bytes are read. A declared length is not counted, so that clients that send nothing block
-    nobody."""
+    n more bytes are read. A declared length is not counted, since a client could declare much and
+    send nothing."""
 
     __slots__ = ("_budget", "_taken")
 

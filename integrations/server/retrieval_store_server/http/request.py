@@ -214,8 +214,8 @@ _ENDS = r"(?![\w~/\\-]|\.\w)"  # the next character isn't part of the same path
 
 @lru_cache(maxsize=16)
 def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
-    """A pattern that finds a folder's path in a text, where a longer path may begin with it. `end`
-    is a pattern for what follows the folder's path."""
+    """A pattern that finds a folder's path in a text. It also finds the path at the beginning of a
+    longer path. `end` is a pattern for the text after the folder's path."""
     return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 

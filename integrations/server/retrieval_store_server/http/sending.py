@@ -56,7 +56,7 @@ class Exchange(Protocol):
     hold: Hold
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has arrived and ASGI's messages have received no part of it;
+        """The body, if all of it has arrived and no part of it was received by ASGI's messages;
         otherwise None."""
 
     def send(self, status: int, headers: Headers, body: bytes) -> bool:

@@ -72,8 +72,8 @@ class Method:
 
 
 class Calls:
-    """Methods of the protocol that stand in for methods of a store. They take no callbacks, and
-    write no files on the caller's machine, as those methods do."""
+    """Methods of the protocol that replace methods of a store. The replaced methods take callbacks,
+    or write files on the caller's machine; these methods do neither."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord

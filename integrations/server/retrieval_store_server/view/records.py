@@ -119,9 +119,9 @@ def _is_data(uri: str | None) -> bool:
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     """Information about the stored embedding function, and whether the function accepts images. The
-    information says whether it can be called here, or why not. To check that, the function is
-    created if it accesses nothing outside the process. Other functions are created when they are
-    used."""
+    information says whether the server can call the function, and if not, why. To check this, the
+    function is created if it accesses nothing outside the process. Other functions are created when
+    they are used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:

@@ -246,9 +246,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
                 sparse_result, alpha=, top_k=). The default is "adaptive", but "weighted" where a
                 query sets alpha, or sparse vectors replace BM25.
             embed_model: the index's embedding. A collection stores which model it uses, and refuses
-                another one. For `AsLlamaIndex` it stores the wrapped function, so that every client
-                can search it by text. Without embed_model the collection's own function embeds the
-                queries of `as_tools`, and only the dimension of nodes is checked.
+                another one. For `AsLlamaIndex` the collection stores the wrapped function, so that
+                every client can search by text. Without embed_model the collection's own function
+                embeds the queries of `as_tools`, and only the dimension of nodes is checked.
             check_model: False to use another embedding anyway.
             **kwargs: none; an unknown argument is refused.
 
@@ -472,7 +472,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete the nodes of a document; a document that doesn't exist has none."""
+        """Delete the nodes of a document. Does nothing if the document doesn't exist."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
         if not isinstance(ref_doc_id, str):
             raise InvalidTypeError(f"ref_doc_id is {quote(ref_doc_id)}, expected a str")

@@ -91,7 +91,7 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
     """A condition on the id of the document from which a node comes. Nodes of this store have that
     id at `REF_DOC`, whatever their metadata have at the filter's key. Nodes from other stores have
-    it at the filter's key. A node with neither belongs to no document."""
+    the id at the filter's key. A node without an id at either place belongs to no document."""
     here = Exists((REF_DOC,))
     ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
     others = _comparison(operator, operand)

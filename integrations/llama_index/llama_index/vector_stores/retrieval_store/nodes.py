@@ -102,9 +102,10 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
 
 
 def to_node(point: Point, text_key: str | None = None) -> BaseNode:
-    """The node that a point stores, with the text of the point. For a point that another program
-    wrote, it is a new node with its content. text_key: the metadata key of the text, if the point
-    has no document. Raises DamagedError for a point that cannot become a node."""
+    """The node that a point stores, with the text of the point. If LlamaIndex didn't write the
+    point, the result is a new node with the point's content. text_key: the metadata key of the
+    text, if the point has no document. Raises DamagedError for a point that cannot become a
+    node."""
     try:
         metadata = point.metadata or {}
         if NODE in metadata:

@@ -54,9 +54,9 @@ class FolderReader(BaseReader):
             path: the folder.
             function: the model that must be able to read each passage whole: the index's embedding,
                 a store that was made with `embed_model`, an embedding function of retrieval-store
-                or its registered name. A passage then begins with its headings, and no metadata are
-                embedded with it. Without it passages have up to 200 words, and a model may truncate
-                them.
+                or its registered name. With a function, a passage begins with its headings, and no
+                metadata are embedded. Without a function, passages have up to 200 words, and a
+                model may truncate them.
             include: patterns of files or folders, as in a .gitignore file, such as "*.md" or
                 "drafts/".
             exclude: patterns, in the same form, of files or folders that are left out.

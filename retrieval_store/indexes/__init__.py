@@ -61,8 +61,8 @@ class VectorIndex(Protocol):
     vectors, the engine lets no other thread use the index. settings: the user's settings, JSON
     values; the class rejects unknown settings with a ValueError. They come from the store, which
     may be from an untrusted source. So a class in a plugin must promise by `self_contained = True`
-    that it accesses no host, environment variable or file, whatever the settings are. Exceptions
-    are the files that it is called to save and to load. Without this promise the class isn't used.
+    that it accesses no host, environment variable or file, whatever the settings are. Only the
+    files that `save` and `load` get are allowed. Without this promise the class isn't used.
 
     If a package that the class needs isn't installed, only `add` and `load` fail, with a
     PluginError that says what to install. Settings can be checked and stored without the package.
@@ -111,5 +111,5 @@ class KnowsVectors(Protocol):
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         """Whether each of these (n, dim) float32 rows equals the index's vector: (n,) bool. The
-        rows are compared with the vectors from number `first` on, in the form in which they are
-        searched."""
+        first row is compared with the vector of number `first`, and so on. Rows are compared in the
+        form in which the index searches its vectors."""

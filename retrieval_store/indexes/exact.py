@@ -97,8 +97,8 @@ class Nearest(NamedTuple):
     """The rows found for one query, nearest first, with distances in float64. chosen: how many of
     these rows are the result, which consists of the k nearest and of rows that tie with the k-th.
     The other rows were only candidates. tied: whether some rows of the result may be at equal
-    distances; such rows are in no particular order. looked: for a search by signs, for how many
-    rows the signs, the upper bits, and the distances were compared."""
+    distances; such rows are in no particular order. looked: the numbers of rows whose signs, upper
+    bits and distances a search by signs has compared."""
 
     slots: Ints
     distances: Floats
@@ -125,8 +125,8 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates a scan of `count` rows is allowed to leave: one row in `share`, but at
-    least the number that a good scan leaves for k hits."""
+    """The maximum number of candidates that a scan of `count` rows may leave: `count / share`, but
+    at least the number that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 

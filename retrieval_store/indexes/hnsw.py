@@ -4,8 +4,8 @@ hnswlib is compiled when it is installed, so it is an extra, imported when the f
 Without it settings can still be checked and stored.
 
 hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
-reads them, rejects graphs that can't be ours, and passes the parts to hnswlib in the form in which
-it loads pickled graphs. That blocks other threads of the interpreter for a third to half as long as
+reads them, and rejects graphs that can't be ours. The parts are then passed to hnswlib in the form
+of a pickled graph. This blocks other threads of the interpreter for a third to half as long as
 hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128 dimensions), 32
 instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46 and 14 ms, while
 creating the parts of a pickle takes 400 and 40 ms.

@@ -322,8 +322,8 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """For the rows of some blocks, (n,) float32 each: the factors of their signs, and the copies of
-    their sides that are stored with the signs. The copy is NaN for rows without a valid bound."""
+    """The factors of the signs of the rows in some blocks, and the copies of their sides that are
+    stored with the signs: (n,) float32 each. The copy is NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
@@ -392,8 +392,8 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether `frame` suits these rows nearly as well as the frame `best`: whether, with `frame`,
-    the median length of their coded part y is at most CENTRE_SERVES times the median length with
+    """Whether `frame` suits these rows nearly as well as the frame `best`. The median length of
+    their coded part y with `frame` must be at most CENTRE_SERVES times the median length with
     `best`."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
@@ -554,8 +554,8 @@ def nearest_by_codes(
     may_split: bool = True,
 ) -> list[Nearest | None]:
     """For each query, its nearest rows, found by codes and then by the distances of the candidates.
-    None if there would be more than `most` candidates. Many queries run on several of the
-    processor's cores, unless another scan is split at that moment. matrix: (n, dim), the vectors by
+    None if there would be more than `most` candidates. Many queries are divided among several of
+    the processor's cores, unless another split scan is running. matrix: (n, dim), the vectors by
     slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
@@ -591,9 +591,8 @@ def _nearest_by_codes(
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
     single compiled call. If there are many rows, several calls scan parts of them at the same time
-    on several cores, unless another scan is split at that moment. The result is the same, but may
-    have more candidates, because each part has its own, lower floor. The matrix itself isn't
-    kept."""
+    on several cores, unless another split scan is running. The result is the same, but may have
+    more candidates, because the floor of a part is lower. The matrix itself isn't kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True

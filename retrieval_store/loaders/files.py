@@ -1,5 +1,4 @@
-"""Files that are read and written for users: it opens regular files, and makes new ones that appear
-as a whole or not at all.
+"""Opens regular files for users, and creates new files that appear as a whole or not at all.
 
 A new file lies beside its target under a temporary name until it is complete and synced. Then it
 takes its final name, if no other file has it. If writing ends before, for any reason, nothing
@@ -53,8 +52,9 @@ def open_regular(path: Path) -> IO[bytes]:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file to write to in a `with` block; yields its path, absolute, and the file. The complete
-    file appears under its name, durably, when the block ends without an error.
+    """A context manager that creates a file; yields its absolute path, and the open file to write
+    to. When the `with` block ends without an error, the complete file appears durably under its
+    name.
 
     Args:
         path: the path of the file, which must not exist yet.
@@ -80,8 +80,9 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
 
 @contextmanager
 def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """A directory to write files into in a `with` block; yields its absolute path, and the
-    temporary directory to write into. It appears under its name as with `new_file`.
+    """A context manager that creates a directory; yields its absolute path, and the temporary
+    directory to write files into. The directory appears under its name as a file does with
+    `new_file`.
 
     Args:
         path: the path of the directory, which must not exist yet.

@@ -85,7 +85,8 @@ def cite(hit: Any) -> str:
 
 
 def _has_path(hit: Any) -> bool:
-    """Whether the hit is itself the metadata of a record, and not an object that contains them."""
+    """Whether the hit is itself the metadata of a record, and not an object that contains the
+    metadata."""
     return isinstance(hit, Mapping) and isinstance(hit.get("path"), str)
 
 

@@ -1,10 +1,10 @@
 """Reads the bytes that URIs point at, within limits of size and time.
 
 URIs lead to local files, to data within themselves (`data:`), and to networks whose schemes the
-user lists. Only regular files are read. With a root, only files in it are read, even if others
-change links meanwhile. A path is resolved first, as always. The result is then opened step by step
-from the open folder `root`, without following links. So a link that is inserted in between can make
-a read fail, but can't lead it out.
+user lists. Only regular files are read. With a root, only files in it are read, even if other
+processes change links at the same time. A path is resolved first, as always. The resolved path is
+then opened step by step from the open folder `root`, without following links. So a link that is
+inserted in between can make a read fail, but can't make it leave the root.
 """
 
 import base64
@@ -125,8 +125,8 @@ def _refuse_odd(status: os.stat_result) -> None:
 
 
 def _kernel_type(status: os.stat_result) -> str | None:
-    """The type of the file system, if the kernel itself generates its files, as in /proc. The
-    kernel reports them as regular files. None for other file systems."""
+    """The type of a file's file system, if the kernel itself generates the files there, as in
+    /proc; None for other file systems. The kernel reports generated files as regular files."""
     if status.st_blocks:  # on a disk: there is no need to look further
         return None
     device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"

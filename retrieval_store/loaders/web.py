@@ -201,7 +201,7 @@ class Web:
 
 
 class _Timely(io.RawIOBase):
-    """Reads from a socket, and waits no longer than until the deadline."""
+    """Reads from a socket, and waits at most until the deadline."""
 
     def __init__(self, received: Any, connected: socket.socket, deadline: Deadline) -> None:
         self._received, self._connected, self._deadline = received, connected, deadline

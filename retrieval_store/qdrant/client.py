@@ -1,10 +1,10 @@
 """`QdrantClient`: a subclass of qdrant-client's, whose calls go to this project's engine if there
 is no server.
 
-`open_store` recognizes the arguments of a store in this process, and opens its directory; the local
-mode of qdrant-client can't open it meanwhile. `explain` and `why` describe how queries are
-answered. `AsyncQdrantClient` is the same for asyncio: calls run in threads and don't block the
-event loop.
+`ClientOptions` recognizes the arguments of a store in this process, and `open_store` opens its
+directory. While the store is open, qdrant-client's local mode can't open the directory. `explain`
+and `why` describe how queries are answered. `AsyncQdrantClient` is the same for asyncio: calls run
+in threads and don't block the event loop.
 """
 
 import asyncio
@@ -297,8 +297,8 @@ for _name, _method in vars(AsyncQdrantBase).items():
 
 
 class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
-    """qdrant_client.AsyncQdrantClient, with the same arguments and methods; for asyncio what
-    `QdrantClient` is for threads."""
+    """qdrant_client.AsyncQdrantClient, with the same arguments and methods. It is the counterpart
+    of `QdrantClient` for asyncio."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The arguments are those of qdrant_client.AsyncQdrantClient; see `QdrantClient`."""

@@ -1,7 +1,7 @@
 """The collections of a store, as each call finds them: by name or alias, with their configuration.
 
-Shard keys are refused: a node that is no cluster has none. `collection_info` describes a collection
-as a server reports it.
+Shard keys are refused, since only a cluster has shard keys. `collection_info` describes a
+collection as a server reports it.
 """
 
 import math
@@ -160,8 +160,8 @@ class Collections:
 
 def _merge_settings(old: Payload, new: Payload) -> Payload:
     """New settings, which come from Qdrant's API, merged with the settings that `Collection` has
-    stored. Metadata, and the configuration under `KEY`, are always the new ones. The stored "hnsw"
-    settings stay if their distance is that of the new settings."""
+    stored. Metadata, and the configuration under `KEY`, come from the new settings. The "hnsw"
+    settings are the stored ones if both have the same distance, otherwise the new ones."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
     old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
@@ -255,8 +255,8 @@ def _params(configuration: CollectionConfig) -> dict[str, Any]:
 
 def _count_indexed(opened: CollectionHandle) -> int:
     """How many vectors count as indexed: all sparse vectors; all vectors in a graph; and all
-    vectors of a space that is larger than the collection's `indexing_threshold`. Programs wait
-    until a server has indexed such a space."""
+    vectors of a space that is larger than the collection's `indexing_threshold`. A server indexes
+    such a space, and programs wait until it has done so."""
     graphs: Any = opened.points.stats()["spaces"]
     settings = {**OPTIMIZERS_REPORTED, **opened.configuration.optimizer_config}
     threshold = settings.get("indexing_threshold") or math.inf  # kB

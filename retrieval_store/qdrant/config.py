@@ -179,7 +179,7 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The graph settings of a vector space. A setting that the space does not have is that of the
+    """The graph settings of a vector space. A setting that the space lacks is taken from the
     collection."""
     space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **space_settings}
@@ -333,7 +333,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
 
 
 def refuse_pinned(noun: str, settings: Any) -> None:
-    """Refuse the setting "pinned" for memory that a server cannot pin. noun: what is stored there,
+    """Refuse the memory setting "pinned" for data that a server cannot pin. noun: the kind of data,
     for the message."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
         raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")

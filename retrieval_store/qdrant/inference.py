@@ -80,8 +80,8 @@ class OwnModels(Embedder):
 
 
 class NumbersInspector(Inspector):
-    """The inspector of qdrant-client, which searches models for objects to embed. It skips queries
-    and points that contain only numbers, as most do, since searching them takes longer than reading
+    """The inspector of qdrant-client, which searches models for objects to embed. Most queries and
+    points contain only numbers. These are skipped, since searching them takes longer than reading
     them."""
 
     def inspect(self, points: Any) -> bool:
@@ -100,8 +100,8 @@ def _has_numbers(model: Any) -> bool:
 
 class ResolvesInPlace:
     """Normalises queries as qdrant-client does, but without copying the requests of a batch, since
-    copying takes longer than answering them. A batch in which texts are embedded is copied. Vectors
-    are not tested for other types first."""
+    copying takes longer than answering them. A batch in which texts are embedded is copied. A list
+    counts as a vector without tests for other types."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):

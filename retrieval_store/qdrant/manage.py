@@ -2,8 +2,8 @@
 their snapshots by name.
 
 As on a server, snapshots lie in the store's directory: a folder for each collection, and a folder
-for the whole store. The files are the store's own kind of snapshot. Beside each file lies its
-SHA-256, so that listing the snapshots needn't read the files.
+for the whole store. The files have the store's own format. The SHA-256 of each file is in another
+file next to it, so that snapshots can be listed without reading them.
 """
 
 import contextlib
@@ -148,7 +148,8 @@ def update(
 def _set_modifiers(
     opened: CollectionHandle, diffs: Mapping[str, models.SparseVectorParams]
 ) -> None:
-    """Change how sparse vector spaces rank, for each space whose modifier a diff sets."""
+    """Switch the idf of sparse vector spaces on or off, for each space whose diff has a
+    modifier."""
     for name, diff in diffs.items():
         if diff.modifier is not None:
             by_idf = diff.modifier == models.Modifier.IDF

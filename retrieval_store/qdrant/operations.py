@@ -347,7 +347,8 @@ def _delete_vectors(
 def setting_payload(
     opened: CollectionHandle, payload: Any, points: Any, key: str | None = None
 ) -> Operation:
-    """The operation that sets keys of payloads, or of an object in them."""
+    """The operation that sets keys in payloads, or in the object at the path `key` of each
+    payload."""
     chosen = parse_selector(points)
     check_sizes(opened, payloads_alone=True)
     edit = edit_payload(setting(to_write(payload), key))

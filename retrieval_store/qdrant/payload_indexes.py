@@ -1,9 +1,9 @@
 """Paths into payloads and their indexes: which values a payload index contains, and what follows
 from that.
 
-What a condition, a facet, an order or a formula means on a server depends on the index that the key
-has. So each is translated to one on a column that contains exactly the values that a server would
-use. `parse_path` parses a path in Qdrant's notation into steps.
+On a server, the meaning of a condition, a facet, an order or a formula depends on the index of its
+key. So each of these is translated to use a column that contains exactly the values that a server
+would use. `parse_path` parses a path in Qdrant's notation into steps.
 """
 
 import re
@@ -102,12 +102,12 @@ def kind_of(schema: Schema) -> str | None:
 
 
 def looks_up_integers(index: Schema) -> bool:
-    """Whether the index is one of integers that can find equal integers."""
+    """Whether the index is an integer index that supports lookups of equal integers."""
     return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
 
 
 def orders_integers(index: Schema) -> bool:
-    """Whether the index is one of integers that can find ranges."""
+    """Whether the index is an integer index that supports ranges."""
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
@@ -195,7 +195,7 @@ def parse_filled(key: str, schema: Schema) -> Expression:
 
 
 def parse_variable(name: str, indexes: Indexes) -> Variable:
-    """The column in which a formula looks up a variable. It is that of the index on exactly this
+    """The column in which a formula looks up a variable: the column of the index on exactly this
     key, or of the payload if there is no such index."""
     path = parse_path(name)
     index = indexes.get(path)

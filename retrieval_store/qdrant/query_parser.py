@@ -216,8 +216,8 @@ def as_compared(vector: Vector, query: Matrix) -> Matrix:
 
 def average(vector: Vector, positives: list[Example], negatives: list[Example]) -> Example:
     """The average of the positive examples, plus its difference from the average of the negative
-    examples. As on a server, dense examples can have any dimension; only the average must have that
-    of the space."""
+    examples. As on a server, dense examples can have any dimension; only the average must have the
+    dimension of the space."""
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
@@ -590,7 +590,7 @@ class _QueryParser:
     def _threshold(self, scoring: Scoring, threshold: float) -> float:
         """The threshold to pass to the engine, which keeps hits whose score equals the threshold. A
         Qdrant server drops such hits if it compares vectors, and its scores are float32. So the
-        result is the smallest number that is rounded to a float32 better than `threshold`."""
+        result is half way from `threshold`, rounded to float32, to the next better float32."""
         compared = scoring.near if isinstance(scoring, Mmr) else scoring
         if not isinstance(compared, COMPARING_VECTORS):
             return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN

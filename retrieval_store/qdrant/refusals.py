@@ -271,7 +271,7 @@ def _refusal_of_first_error(invalidity: ValidationError, arguments: Mapping[str,
 
 def _hints_of(name: str) -> dict[str, Any]:
     """The types of the parameters of the client's method of this name. Some type aliases contain
-    names that are known in the aliases' module, and not in the method's."""
+    names that are defined in the module `models`, but not in the method's module."""
     method = getattr(qdrant_client.QdrantClient, name)
     return typing.get_type_hints(method, localns={**vars(models), **method.__globals__})
 

@@ -38,8 +38,8 @@ GEO_USES: tuple[Use, ...] = ("geo",)
 def unindexed_key(
     filter_: models.Filter, indexes: Indexes
 ) -> tuple[JsonPath, Sequence[Use]] | None:
-    """The first key in a filter that has no suitable index, and the uses for which an index would
-    be suitable; any one of them is enough. None if every key has a suitable index."""
+    """The first key in a filter that has no suitable index, and uses of an index. An index is
+    suitable if it supports any of these uses. None if every key has a suitable index."""
     for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -74,9 +74,9 @@ def _uses_of(index: Schema) -> set[Use]:
 def _keys_and_uses(
     filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """Yield each key in a filter, as a path from the top of a payload, with the uses for which an
-    index on it would be suitable; any one of them is enough. above: the path to the lists to whose
-    elements the filter applies."""
+    """Yield each key in a filter, as a path from the top of a payload, with uses of an index. An
+    index on the key is suitable if it supports any of these uses. above: the path to the lists to
+    whose elements the filter applies."""
     for condition in conditions_of(filter_):
         match condition:
             case models.Filter():
@@ -137,8 +137,8 @@ def _uses_of_match(operand: Any) -> Sequence[Use]:
 
 
 def _uses_of_values(values: Sequence[Any]) -> Sequence[Use]:
-    """How a match with these values uses an index. Empty for an empty list, since nothing is looked
-    up."""
+    """The uses of an index for a match with these values. Empty for an empty list, since such a
+    match looks up nothing."""
     if not values:
         return ()
     if isinstance(values[0], bool):
@@ -255,17 +255,17 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
-    """Raise Refused for a key that is used outside of filters, if it lacks an index that a
-    condition on it would need. uses: an index with one of these uses suffices; instead: another
-    remedy, for the message."""
+    """Raise Refused for a key that is used outside of filters, if strict mode requires an index on
+    the key, and no index is suitable. uses: an index with one of these uses suffices; instead:
+    another remedy, for the message."""
     lacking = _lacking_index(opened, key, uses)
     if lacking is not None:
         _refuse_unindexed(lacking, uses, instead)
 
 
 def check_group_key(opened: CollectionHandle, key: str) -> None:
-    """Raise Refused for a key by which hits are grouped, if it lacks an index that a condition on
-    it would need."""
+    """Raise Refused for a key by which hits are grouped, if strict mode requires an index on the
+    key, and no index is suitable."""
     lacking = _lacking_index(opened, key, MATCHED)
     if lacking is None:
         return
@@ -281,8 +281,8 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
 
 
 def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
-    """The path of a key that needs an index with one of these uses and has none; None if it has one
-    or needs none."""
+    """The path of a key, if strict mode requires an index with one of these uses and the key lacks
+    it; otherwise None."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return None
     path = parse_path(key)
@@ -404,8 +404,8 @@ class Size:
 
 class _Sizes:
     """The sizes of collections that this process has measured, and how often each size was used
-    since it was measured. There is no lock: if two threads use a size at the same time, it may be
-    counted once."""
+    since it was measured. There is no lock: if two threads use a size at the same time, both uses
+    may be counted as one."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}

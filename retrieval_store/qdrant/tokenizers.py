@@ -2,15 +2,15 @@
 
 `tokens_of` makes the tokenizer of an index. The steps follow a server:
 
-- `fold` replaces letters, digits and signs by their ASCII variants, as Lucene's ASCIIFoldingFilter.
-  Most follow from Unicode's decomposition without marks. A table has the exceptions: characters
-  without a decomposition, and characters that stay although they have one.
+- `fold` replaces letters, digits and signs by their ASCII variants, as Lucene's ASCIIFoldingFilter
+  does. Most follow from Unicode's decomposition without marks. A table has the exceptions:
+  characters without a decomposition, and characters that have a decomposition but stay unchanged.
 - `words_in` finds words: runs of characters that Unicode calls alphabetic or numeric. Beyond
   Python's letters and digits these are vowel signs and other marks.
-- `words_of_any_script` finds words in any script, without dictionaries. They are folded as by a
-  server's multilingual tokenizer, and equal its words except in Chinese, Japanese and Thai, which
-  it splits by dictionaries. Here a text with kana counts as Japanese, where a run of one script is
-  a word. In other texts each Chinese character is a word.
+- `words_of_any_script` finds words in any script, without dictionaries. Words are folded as by a
+  server's multilingual tokenizer. They equal that tokenizer's words except in Chinese, Japanese and
+  Thai, which it splits by dictionaries. Here a text with kana counts as Japanese, and each run of
+  one script in it is a word. In other texts each Chinese character is a word.
 - `stopwords_of` has the stopwords by language: the lists that servers use, by Snowball's authors
   and others, as in NLTK's corpus. `stopwords.txt` has a line for each language, its name first,
   separated by tabs.

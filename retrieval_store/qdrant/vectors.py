@@ -197,7 +197,7 @@ def to_sparse(value: Any) -> SparseVector:
 
 
 def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...] | None:
-    """The names of the requested vector spaces, which may not exist; None if no vectors are
+    """The names of the requested vector spaces, whether or not these exist; None if no vectors are
     requested."""
     if isinstance(with_vectors, bool) or with_vectors is None:
         return tuple(configuration.by_name) if with_vectors else None
@@ -354,8 +354,8 @@ def parse_selector(selector: Any) -> Selected:
 
 
 def selector_of(ids: Sequence[Any] | None, filter_: models.Filter | None) -> Any:
-    """The ids, or the filter, of an operation that has a field for each. One of them must be
-    set."""
+    """The selector of an operation that has a field for ids and a field for a filter: the ids if
+    they are set, otherwise the filter. Raises Refused if neither is set."""
     if ids is None and filter_ is None:
         raise wrong("neither points nor a filter are given")
     return filter_ if ids is None else list(ids)

@@ -1,8 +1,8 @@
 """The protocols that a store implements: for the store itself, and for the points of one
 collection.
 
-Implementations raise only errors of `retrieval_store.errors`. The front that passes arguments has
-checked them.
+Implementations raise only errors of `retrieval_store.errors`. The front (public API) checks
+arguments before it passes them to a store.
 
 In all methods, `ids` restricts a call to the points with these ids. The filter `expression`
 restricts it to the points that fulfil the filter. None means no restriction.
@@ -415,6 +415,6 @@ class EmbeddedStore(EngineStore, Protocol):
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, under its own name or, if `name` isn't None, under that
-        name. If a collection has this name, `replace` replaces it; without `replace`,
+        """Add the collection of a snapshot under the name `name`, or under its own name if `name`
+        is None. If a collection has this name, `replace` replaces it; without `replace`,
         AlreadyExistsError is raised."""

@@ -322,7 +322,7 @@ class ExplainRequest:
     beside: further steps without prefetches, by which the records are ranked, too, although the
     query does not contain these steps. conditions: for each condition the report says which records
     fulfil it. same: a path; for each record the report lists the hits with the same value at this
-    path. ahead: the maximum number of ids that are reported of the hits before a record.
+    path. ahead: the maximum number of hits before a record whose ids are reported.
     """
 
     question: Query

@@ -1,4 +1,4 @@
-"""`ImageLoader` with the argument that Chroma's has."""
+"""`ImageLoader`, with the argument of Chroma's class of that name."""
 
 from retrieval_store.base.validation import whole_number
 from retrieval_store.loaders import images

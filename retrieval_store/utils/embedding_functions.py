@@ -1,9 +1,10 @@
 """Embedding functions under the names, and with the arguments, that code for Chroma uses.
 
-Each name makes a class of `retrieval_store.embeddings`, which collections remember under its own
-name. Its vectors equal those of Chroma's function, so that queries fit imported vectors; only
-`DefaultEmbeddingFunction` is the default here. Chroma's modules for each exist here too. Functions
-that don't exist here raise an error. Nothing is loaded before its first use.
+Each name here stands for a class of `retrieval_store.embeddings`; collections store that class's
+own name. The vectors equal those of Chroma's function, so that queries fit imported vectors. The
+exception is `DefaultEmbeddingFunction`, which is this package's default. Chroma's module for each
+function exists here too. Functions that don't exist here raise an error. Nothing is loaded before
+its first use.
 """
 
 import os

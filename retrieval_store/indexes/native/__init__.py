@@ -187,8 +187,8 @@ class Kernel:
 
     def search(self, search: int) -> bool:
         """Do a complete search by codes for one query, as described by the SEARCH structure at this
-        address. Returns whether the length of the query permits it. Raises IndexError for slots
-        outside the vectors."""
+        address. Returns False if the query is too long or too short for its scores to be bounded.
+        Raises IndexError for slots outside the vectors."""
         while (state := self._search(self._set, search)) == MORE:
             pass
         if state == OUTSIDE:
@@ -204,8 +204,8 @@ class Kernel:
 
     def scan_floats(self, scan: int) -> bool:
         """Scan vectors as described by the FLOAT_SCAN structure at this address, and compare the
-        rows that may be near in float64. Returns whether the length of the query permits it. Raises
-        IndexError for slots outside the vectors."""
+        rows that may be near in float64. Returns False if the query is so long or short that
+        float32 might overflow or underflow. Raises IndexError for slots outside the vectors."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
         if state == OUTSIDE:
@@ -297,13 +297,13 @@ BITS = 32  # in a word of bits
 
 
 class Numbered(NamedTuple):
-    """A condition on rows: a row's number must be in the range `run` (start, end). among: if it
-    isn't None, the bit of the number must also be set; the first bit belongs to the last multiple
-    of eight that isn't above the start of the run. numbers: the numbers of consecutive rows.
-    packed: the address of the first number, the size of a number in bytes, the first row, and the
-    count of the rows; other rows have no number. over: exceptional rows, ascending, whose numbers
-    aren't tested. An exceptional row fulfils the condition if it is in `held`, which also
-    ascends."""
+    """A condition on rows: a row's number must be in the range `run` (start, end). among: bits of
+    numbers, None for no bits; the bit of the row's number must also be set. The first bit belongs
+    to the start of the run, rounded down to a multiple of eight. numbers: the numbers of
+    consecutive rows. packed: the address of the first number, the size of a number in bytes, the
+    first row, and the count of the rows; other rows have no number. over: exceptional rows,
+    ascending, whose numbers aren't tested. An exceptional row fulfils the condition if it is in
+    `held`, which also ascends."""
 
     numbers: Unsigned
     packed: tuple[int, int, int, int]

@@ -262,8 +262,8 @@ def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
     if inspect.iscoroutine(result):
         result.close()
         raise EmbeddingFunctionError(
-            "the embedding function is asynchronous, expected a plain one; of an AsyncClient's "
-            "collection it is called in a thread, beside the event loop"
+            "the embedding function is asynchronous, expected a synchronous one; a collection "
+            "of an AsyncClient calls it in a thread"
         )
     if _is_one_vector(result):
         raise EmbeddingFunctionError(
@@ -309,10 +309,10 @@ def restore_function(spec: Spec | None, trust: bool) -> Embeds:
     if not may_create(kind, spec, trust):
         raise EmbeddingFunctionError(
             f"the collection was created with the embedding function {_name_of_spec(spec)}. It may "
-            "reach the network, the environment or files, so it isn't made of what a store says "
+            "reach the network, the environment or files, so it isn't created from stored settings "
             "alone: pass it as embedding_function= when you get the collection, or make the client "
-            "with trust=True if you trust the maker of the store; a class of yours that reaches "
-            "nothing, whatever its settings, may say self_contained = True"
+            "with trust=True if you trust whoever made the store; a class of yours that accesses "
+            "nothing, whatever its settings, may declare self_contained = True"
         )
     try:
         return build_function(spec["name"], spec["settings"])

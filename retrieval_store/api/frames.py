@@ -271,7 +271,7 @@ def _is_row(piece: Any, columns: RecordColumns) -> bool:
 
 def _no_index(place: str, names: list[Any]) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"id_column is None, which takes the index of a pandas DataFrame as ids, but {place} has "
+        f"id_column is None, which means the index of a pandas DataFrame, but {place} has "
         f"none; it has the columns {list_ids(names)}"
     )
 

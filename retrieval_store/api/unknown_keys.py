@@ -105,8 +105,8 @@ def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
         if engine.kinds(JsonPath((*keys[:i], EACH, *keys[i:]))):
             whole = ".".join(keys[:i])
             return (
-                f"; {shorten(whole)} is a list of objects, into which no path leads: keep what is "
-                f"to be found under a key of its own, as a list, or ask QdrantClient for "
+                f"; {shorten(whole)} is a list of objects, and paths don't enter lists: store the "
+                f"values as a list under their own key, or filter by QdrantClient with "
                 f"'{whole}[].{'.'.join(keys[i:])}'"
             )
     return ""

@@ -62,8 +62,8 @@ def refuse_untried() -> None:
     set the variable that permits it."""
     if sys.platform == "win32" and os.environ.get(VARIABLE) != TRIAL:
         raise StorageError(
-            "stores on disk work on Linux and macOS; use one in memory. On Windows nobody has run "
-            f"them, and what they hold may be lost: set {VARIABLE}={TRIAL} to try them"
+            "stores on disk work on Linux and macOS; use one in memory. They have never been "
+            f"tested on Windows, and may lose data there: set {VARIABLE}={TRIAL} to try them"
         )
 
 

@@ -34,14 +34,14 @@ _CLIENTS = (
     "close() lets go of it, so there is nothing to clear"
 )
 _SERVER = (
-    "`retrieval-store serve` serves a store, with keys of its own, and Client(url=…) leads to it"
+    "`retrieval-store serve` serves a store, with keys of its own, and Client(url=…) connects to it"
 )
 # By modules, with all that is below them; those of others aren't chromadb's.
 _OF_MODULES = {
     _CLIENTS: "api.client api.shared_system_client api.async_client",
     _SERVER: "app auth cli server quota rate_limit api.fastapi api.async_fastapi "
     "api.base_http_client api.async_api utils.fastapi",
-    "nothing is told to anybody": "telemetry",
+    "there is no telemetry": "telemetry",
     "collection.facet(key) counts values": "utils.statistics",
     CALLABLE: "utils.embedding_functions",
     _SYSTEM: "api.collection_configuration api.configuration api.functions api.rust api.segment db "

@@ -420,5 +420,5 @@ def _show(known: dict[str, Any]) -> None:
 
 def _users(users: list[Process] | None) -> str:
     if users is None:
-        return "not told by this system"
+        return "this system doesn't report it"
     return ", ".join(map(describe_process, users)) or "no other process"

@@ -63,7 +63,7 @@ class EmbeddingFunctionTests:
     def test_tokens_up_to_max_tokens_can_be_counted(self, function: Any) -> None:
         most = getattr(function, "max_tokens", None)
         if most is None or not hasattr(function, "count_tokens"):
-            pytest.skip("it tells of no tokens")
+            pytest.skip("it reports no tokens")
         assert isinstance(most, int) and most > 0
         short, long = function.count_tokens(["word", "word " * 2 * most])
         assert 0 < short < most < long

@@ -787,7 +787,7 @@ class Access:
                 return
             patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
-            f"a reader of collection {self.name!r} has kept the write-ahead log for more than "
+            f"a reader of collection {self.name!r} has used the write-ahead log for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
         )
 

@@ -150,7 +150,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise DuplicateIDError(f"{twice!r} stands twice in one object")
+        raise DuplicateIDError(f"{twice!r} is twice in one object")
     return fields
 
 

@@ -214,7 +214,7 @@ def _document_leaf(operator: str, value: Any, place: ErrorPath, _depth: int) -> 
 
 def _unknown(operator: Any, known: str, place: ErrorPath) -> InvalidFilterError:
     word = operator if isinstance(operator, str) else ""
-    hint = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
+    hint = f"; did you mean '${word}'?" if f"${word}" in known.split() else ""
     return InvalidFilterError(
         f"{_written_place(place)}: unknown operator {shorten(operator)}; known are {known}{hint}"
     )

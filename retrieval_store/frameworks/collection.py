@@ -340,8 +340,8 @@ def _is_unverifiable(existing: Collection, function: Any) -> bool:
     if function is None or "name" not in remembered or is_identifiable(function):
         return False
     _log.warning(
-        "collection %r remembers the embedding function %r; whether the vectors of an embedding "
-        "that tells no model go with it isn't known",
+        "collection %r remembers the embedding function %r; this embedding doesn't "
+        "report its model, so whether its vectors match is unknown",
         existing.name,
         remembered["name"],
     )

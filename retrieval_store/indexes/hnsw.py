@@ -292,4 +292,4 @@ def _check_links(lengths: Words, links: Words, path: Path, count: int, max_links
     # Links after the length are remains that are never followed, but they too must have been in
     # range.
     if (lengths > max_links).any() or (links >= count).any():
-        raise ValueError(f"{path} has links that lead outside")
+        raise ValueError(f"{path} has links to missing vectors")

@@ -74,8 +74,8 @@ def _names(path: Path, root: Path) -> tuple[str, ...]:
     except ValueError:
         if is_missing:  # the same whether or not there is one outside, which is nobody's business
             raise DataLoaderError(
-                f"there is no such file below root {root}, where relative paths are looked for "
-                "first, and the working directory's own would lie outside of root"
+                f"there is no such file below root {root}, where relative paths are looked up "
+                "first, and the one in the working directory is outside of root"
             ) from None
         raise DataLoaderError(
             f"it lies outside of root {root}; relative paths are looked for below root first, so "

@@ -284,7 +284,7 @@ WITHOUT_MEANING = {
     "on_disk_payload": "payloads are on disk",
     "payload": "payloads are on disk",
     "id_tracker": "ids are on disk",
-    "datatype": "what Turbo would quantize is kept exactly, as float32",
+    "datatype": "vectors for Turbo quantization are stored exactly, as float32",
 }
 
 

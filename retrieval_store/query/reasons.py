@@ -416,7 +416,7 @@ def _on_groups(reason: Reason, about: AdviceContext) -> Iterator[str]:
     elif reason.same:
         yield (
             f"{names.groups} shows the best {groups.size} of each value, and {reason.same[0]!r} "
-            f"with the same value stands before it: give a larger {names.group_size}"
+            f"with the same value comes before it: give a larger {names.group_size}"
         )
     elif not about.is_beyond:
         yield (
@@ -445,7 +445,7 @@ def _on_rank(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 def _on_no_rank(name: str, leg: Leg, about: AdviceContext) -> str:
     if leg.score is not None:
-        return f"it stands too far back by {name} for its place to be told"
+        return f"its place by {name} is too far back to be computed"
     for leaf in about.step.leaves:
         if isinstance(leaf.scoring, Bm25) and name.startswith("text"):
             spelt = (
@@ -572,9 +572,7 @@ def _check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
     """Raise InvalidArgumentError unless exactly one of `ids` and `containing` is set, and is
     valid."""
     if (ids is None) == (containing is None):
-        raise InvalidArgumentError(
-            "expected either ids or containing, and not both, to say which are meant"
-        )
+        raise InvalidArgumentError("expected either ids or containing, and not both")
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
             f"containing is {quote(containing)}, expected a text that documents have"

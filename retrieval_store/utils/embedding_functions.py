@@ -68,9 +68,9 @@ _INSTEAD = {
     "HuggingFaceEmbeddingServer": f"{_OPENAI}, as its server does",
     "ChromaBm25EmbeddingFunction": "Bm25EmbeddingFunction makes sparse vectors by BM25",
     "FastembedSparseEmbeddingFunction": "Bm25EmbeddingFunction makes those of 'Qdrant/bm25'",
-    "known_embedding_functions": "retrieval_store.plugins.available() tells what is registered",
-    "sparse_known_embedding_functions": "retrieval_store.plugins.available() tells what there is",
-    "get_builtins": "retrieval_store.plugins.available() tells what there is",
+    "known_embedding_functions": "retrieval_store.plugins.available() lists registered functions",
+    "sparse_known_embedding_functions": "retrieval_store.plugins.available() lists them",
+    "get_builtins": "retrieval_store.plugins.available() lists them",
     "config_to_embedding_function": "a function is named: embedding_function='openai'",
     "register_sparse_embedding_function": "sparse vectors are given as sparse_embeddings",
     "ChromaLangchainEmbeddingFunction": (

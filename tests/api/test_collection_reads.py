@@ -577,9 +577,9 @@ def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, told)
         (message,) = told()
         assert message.startswith(
             f"collection 'points': nothing matches: no record has a value under {path!r}; 'authors' "
-            "is a list of objects, into which no path leads: "
+            "is a list of objects, and paths don't enter lists: "
         )
-        assert message.endswith(f"ask QdrantClient for '{query}'")
+        assert message.endswith(f"filter by QdrantClient with '{query}'")
     for path in ("authors.nobody", "tags.name"):
         odd.get(where={path: "Ann"})
         assert told() == [f"collection 'points': nothing matches: {NOBODY}{path!r}"]

@@ -565,7 +565,7 @@ def test_an_asynchronous_function_is_refused_by_name(client):
         return [[1.0] for _ in texts]
 
     notes = client.create_collection("notes", embedding_function=embed)
-    with pytest.raises(EmbeddingFunctionError, match="is asynchronous, expected a plain one"):
+    with pytest.raises(EmbeddingFunctionError, match="is asynchronous, expected a synchronous one"):
         notes.add("a", documents="a")
 
 

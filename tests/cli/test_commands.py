@@ -479,7 +479,7 @@ def test_local_mode_gets_a_copy(folder):
     from qdrant_client import QdrantClient
 
     done = run("copy", "store", "local", "--to-local-mode", cwd=folder)
-    assert done.stdout == b"things: 30 points; 30 compared, all alike\n", done.stderr
+    assert done.stdout == b"things: 30 points; 30 compared, all equal\n", done.stderr
     local = QdrantClient(path=str(folder / "local"))
     assert local.count("things").count == 30
     local.close()

@@ -73,7 +73,7 @@ def test_a_question_that_cannot_be_used_is_refused_by_its_place(question, messag
     [
         ("{nonsense", "line 1 of asked.jsonl isn't JSON"),
         ("[" * 100_000, "line 1 of asked.jsonl isn't JSON"),
-        ('{"query": "a", "ids": {"x": 1, "x": 2}}', "line 1 of asked.jsonl: 'x' stands twice"),
+        ('{"query": "a", "ids": {"x": 1, "x": 2}}', "line 1 of asked.jsonl: 'x' is twice"),
         ("[]", "line 1 of asked.jsonl is [] (list)"),
         ("", "questions is empty"),
     ],

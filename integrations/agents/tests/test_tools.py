@@ -296,7 +296,7 @@ MISTAKES = [
     ("search", {"text": "x", "limit": "9" * 99}, "(str), expected an integer of 1 to 50"),
     ("search", {"text": "x", "limit": "few"}, "limit is 'few' (str), expected an integer"),
     ("search", {"text": "x", "where": "year > 5"}, "expected an object such as {'year': {'$gte"),
-    ("search", {"text": "x", "where": {"AND": [{"year": 1}]}}, "is '$and' meant?"),
+    ("search", {"text": "x", "where": {"AND": [{"year": 1}]}}, "did you mean '$and'?"),
     ("search", {"text": "x", "where": {"yeer": 5}}, "no record has a value under 'yeer'"),
     ("search", {"text": "x", "where": {"year": {"$above": 5}}}, "known are $eq $ne $gt"),
     ("search", {"text": "x", "where": {"year": {"$gt": "5"}}}, "records have numbers there"),

@@ -264,20 +264,20 @@ NO_INDEX = (
 )
 NO_VECTOR = "the collection {collection!r} has no such vectors{said}"
 NO_METHOD = "the cluster {place} is of a version that doesn't know {doing}"
-GAVE_UP = "the cluster {place} gave up {doing}, by its own limit of time{said}"
-BUSY = "the cluster {place} takes no more requests just now{said}"
-NOT_READY = "the cluster {place} isn't ready for {doing} just now"
-FULL = "the cluster {place} fails at {doing}: the disk of a node is full"
+GAVE_UP = "the cluster {place} stopped {doing} at its own time limit{said}"
+BUSY = "the cluster {place} accepts no more requests at the moment{said}"
+NOT_READY = "the cluster {place} isn't ready for {doing} yet"
+FULL = "the cluster {place} failed when {doing}: the disk of a node is full"
 DISAGREED = (
     "the nodes of the cluster {place} didn't agree in time on {doing}: too many are down, or busy"
 )
 NO_REPLICA = (
-    "the cluster {place} fails at {doing}: a node with a shard of {collection!r} is down or "
+    "the cluster {place} failed when {doing}: a node with a shard of {collection!r} is down or "
     "failing, and no other has a replica of it; a replication_factor of 2 or more prevents that"
 )
-GARBLED = "what the cluster {place} answers when {doing} can't be understood"
+GARBLED = "the response of the cluster {place} when {doing} can't be parsed"
 REFUSED = "the cluster {place} refuses {doing}{said}"
-FAILED = "the cluster {place} fails at {doing}{said}"
+FAILED = "the cluster {place} failed when {doing}{said}"
 
 # The messages are those of Qdrant 1.18 to 1.20, of its local mode, of OpenSSL and of gRPC.
 NAMELESS = "(?i)name or service|nodename nor|getaddrinfo|name resolution|DNS|no address|resolving"

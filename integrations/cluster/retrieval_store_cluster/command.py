@@ -71,7 +71,7 @@ def copy(
         changed = f", {collection.changed:,} of them again" if collection.changed else ""
         changed = ", level already" if collection.level else changed
         compared = (
-            f"{collection.compared:,} compared, all alike"
+            f"{collection.compared:,} compared, all equal"
             if collection.compared
             else "none compared"
         )
@@ -109,5 +109,5 @@ def _going_on_later() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        complain("what was copied stays; the same command goes on")
+        complain("copied points stay; the same command resumes the copy")
         raise

@@ -95,7 +95,9 @@ def _exact(text: Any) -> Payload:
         decoded = orjson.loads(text)
         if isinstance(decoded, dict):
             return decoded
-    raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
+    raise DamagedError(
+        "the exact numbers stored in addition to metadata on a cluster can't be read"
+    )
 
 
 def _round_number(number: float) -> float:

@@ -84,11 +84,11 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
         measured = _measure(collection, points)
     except ClusterError as error:  # such as a timeout
         collection.measured_until = time.monotonic() + FAILED_FOR
-        _log.warning("what searches of %s find can't be measured: %s", collection.place, error)
+        _log.warning("the recall of searches of %s can't be measured: %s", collection.place, error)
         return known
     if measured is None:
         return known
-    _log.info("measured what searches of %s find: %s", collection.place, measured.found)
+    _log.info("measured the recall of searches of %s: %s", collection.place, measured.found)
     with suppress(ClusterError):  # a read-only key; then each client measures for itself
         collection.call("update_collection", metadata={RECALL: measured.as_payload()})
     return measured

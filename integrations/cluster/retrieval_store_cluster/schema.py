@@ -256,9 +256,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
             others: dict[str, Any] = stored
             if others.get("apart") is not None or others.get("order") != MICROSECONDS:
                 raise FormatError(
-                    f"collection {called!r} was made by a release before 0.2, which kept points on "
-                    "a cluster in another way, and can't be read: delete it there, and add its "
-                    "records again"
+                    f"collection {called!r} was made by a release before 0.2, whose format "
+                    "can't be read: delete it there, and add its records again"
                 )
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:

@@ -330,7 +330,7 @@ def test_a_short_pause_requested_by_the_server_is_made(pauses):
     assert pauses == [3]
     for_long = Answers(said(429, "Rate limiting exceeded", **{"retry-after": "600"}))
     message = failing(count, for_long.cluster(), errors.UnavailableError)
-    assert "takes no more requests just now: Rate limiting exceeded" in message
+    assert "accepts no more requests at the moment: Rate limiting exceeded" in message
     assert for_long.requests == 1
 
 

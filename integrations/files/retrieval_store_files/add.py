@@ -247,7 +247,7 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
         if row.record["id"] in existing:
             why = (
                 f"the id {row.record['id']!r} is in the collection already; nothing was added. "
-                "resume=True leaves out what is there, upsert=True updates it"
+                "resume=True skips existing records, upsert=True updates them"
             )
             raise place.error(row.number, IDAlreadyExistsError(why))
 
@@ -470,7 +470,7 @@ def refuse_both(resume: bool, upsert: bool) -> None:
     """Raise InvalidArgumentError if existing records should be both skipped and updated."""
     if resume and upsert:
         raise InvalidArgumentError(
-            "resume and upsert are both given: either what is there is left out, or it is updated"
+            "resume and upsert are both given: existing records are either skipped or updated"
         )
 
 

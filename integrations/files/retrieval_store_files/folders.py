@@ -112,7 +112,7 @@ def _refuse_known(collection: Collection, files: FolderFiles) -> None:
         if known:
             raise IDAlreadyExistsError(
                 f"the id {min(known)!r} is in the collection already; nothing was added. "
-                "resume=True leaves out what is there, upsert=True updates it"
+                "resume=True skips existing records, upsert=True updates them"
             )
 
 

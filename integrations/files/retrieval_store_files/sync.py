@@ -533,7 +533,7 @@ class _Plan:
         whose, moved = "that no sync has made", ""
         if isinstance(source, str):
             whose = f"of the source {source!r}"
-            moved = f"name={source!r} goes on with it, if it is this folder, which has moved; "
+            moved = f"name={source!r} continues with it, if this folder has moved; "
         raise IDAlreadyExistsError(
             f"the id {taken!r} is that of a record {whose}, not of {self.reader.name!r}; nothing "
             f"was written. {moved}prefix= has all ids of this folder begin with something else"
@@ -582,8 +582,8 @@ class _Writer:
                     bar.update(len(records))
         except IDAlreadyExistsError as error:
             raise IDAlreadyExistsError(
-                f"while the folder was read others have made records of these ids, or another sync "
-                f"of it has: {error}. What was written before is there; the next sync goes on"
+                f"while the folder was read, another program or another sync added records with "
+                f"these ids: {error}. Earlier records stay; the next sync continues"
             ) from error
         stale = [
             point_id

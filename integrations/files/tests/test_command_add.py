@@ -176,7 +176,7 @@ def test_a_model_that_a_file_names_reaches_nothing_unless_it_is_trusted(folder):
     done = run("add", "fresh", "lines", "vectors.jsonl", cwd=folder)
     assert b"no model; --distance and --model say otherwise\n" in done.stdout
     done = run("add", "fresh", "one", "out", cwd=folder)
-    assert b"no model (it was of reaching: --model or --trust takes one)" in done.stdout
+    assert b"no model (the file names reaching: use --model, or --trust)" in done.stdout
     assert b"model reaching" in run("add", "fresh", "two", "out", "--trust", cwd=folder).stdout
     words = ("--model", "reaching")
     assert b"model reaching" in run("add", "fresh", "three", "out", *words, cwd=folder).stdout

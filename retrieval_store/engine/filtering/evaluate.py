@@ -301,7 +301,7 @@ def is_worth_looking(
     if view.remarks is not None:
         first = ".".join(map(str, keys_of(lacking[0])))
         view.remarks.append(
-            f"{count} points were read for {first!r}: the values of all aren't kept yet"
+            f"{count} points were read for {first!r}: the values of all points aren't cached yet"
         )
     return True
 

@@ -126,7 +126,7 @@ def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
     covered = np.zeros_like(decided)
     covered[saved.by_column[columns.columns_of(saved.path)[0]].rows] = True
     if (decided & ~covered).any():
-        raise ValueError("it says nothing of some points")
+        raise ValueError("it lacks some points")
     pairs = {column: _pairs(segment.values, decided) for column, segment in saved.by_column.items()}
     rows = np.flatnonzero(decided)
     for start in range(0, len(rows), VALUES_AT_ONCE):
@@ -139,9 +139,7 @@ def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
             piece_pairs[1] = _numbers_among(segment.values, true.values)[piece_pairs[1]]
             first, stop = np.searchsorted(pairs[column][0], [piece[0], piece[-1] + 1]).tolist()
             if not np.array_equal(_in_order(piece_pairs), pairs[column][:, first:stop]):
-                raise ValueError(
-                    f"of the rows {piece[0]} to {piece[-1]} it says what they don't hold"
-                )
+                raise ValueError(f"its entries for the rows {piece[0]} to {piece[-1]} are wrong")
 
 
 def _pairs(postings: Postings, decided: Bools) -> Ints:
@@ -189,7 +187,7 @@ def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> N
     for number, segment in enumerate(segments):
         uppermost[segment.rows] = number
     if (uppermost[decided] < 0).any():
-        raise ValueError("it says nothing of some points")
+        raise ValueError("it lacks some points")
     for number, segment in enumerate(segments):
         rows = np.flatnonzero(decided & (uppermost == number))
         for piece in _by_postings(segment, rows):
@@ -218,7 +216,7 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
             _sizes(segment, piece.rows), _sizes(piece, piece.rows)
         ):
             rows_told = f"{piece.rows[0]} to {piece.rows[-1]}"
-            raise ValueError(f"of some of the rows {rows_told} it says what they don't hold")
+            raise ValueError(f"its entries for some of the rows {rows_told} are wrong")
 
 
 def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
@@ -277,7 +275,7 @@ def _refuse_other_state(true: State, saved: State) -> None:
         raise ValueError("it knows other points")
     for name, space in true.spaces.items():
         if name not in saved.spaces or not _are_same(saved, saved.spaces[name], true, space):
-            raise ValueError(f"in vector space {name!r} it says what isn't so")
+            raise ValueError(f"its entries for vector space {name!r} are wrong")
 
 
 def _are_same(saved: State, saved_space: SpaceState, true: State, space: SpaceState) -> bool:
@@ -450,7 +448,7 @@ def _refuse_wrong_distances(
             _refuse_wrong_hits(rows, lengths, metric, *slot_hits)
         hits += int(np.count_nonzero((hit_slots == slots[:, None]).any(axis=1)))
     if len(searched) and not hits:
-        raise ValueError(f"no search of {len(searched)} finds the vector that is looked for")
+        raise ValueError(f"no search of {len(searched)} finds its query vector")
 
 
 def _refuse_wrong_hits(

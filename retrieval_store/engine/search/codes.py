@@ -575,7 +575,7 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     if not ((factors >= 0) & (factors <= LARGEST)).all():
         raise ValueError(f"{path} has factors of signs that are none")
     if not ((own_sides == of_rows[:, SIDE]) | np.isnan(own_sides)).all():
-        raise ValueError(f"{path} says otherwise beside its signs")
+        raise ValueError(f"{path} contradicts the copy beside its signs")
     return codes
 
 

@@ -141,7 +141,7 @@ class Recall:
             for kind, filter_, k, recall, least in measured
         )
         if not measurements or type(vectors) is not int or type(questions) is not int:
-            raise ValueError("it says nothing of what was measured")
+            raise ValueError("it contains no measurement")
         off, at = rest
         return cls(vectors, questions, errors_by_target, measurements, float(off), float(at))
 

@@ -530,7 +530,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
             budget.take(2 * max(0, size - SMALL_FIELDS * len(piece)), "bytes of points", size)
             records += piece
     if len(records) != len(rows):
-        raise DamagedError("points.sqlite lacks points that it says are there")
+        raise DamagedError("points.sqlite lacks points that its bitmap contains")
     vectors = None
     if fields.vectors:
         vectors = {name: read_vectors(view, rows, name) for name in fields.vectors}

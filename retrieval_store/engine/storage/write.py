@@ -560,7 +560,7 @@ def _as_stored(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored
         place = row if vectors.positions is None else int(vectors.positions[row])
         raise InvalidArgumentError(
             f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]!s}, "
-            f"but the collection keeps float16: expected numbers from {-FLOAT16_MAX:,.0f} to "
+            f"but the collection stores float16: expected numbers from {-FLOAT16_MAX:,.0f} to "
             f"{FLOAT16_MAX:,.0f}, or a collection of float32"
         )
     return as_float16(matrix)

@@ -274,7 +274,7 @@ def kernel() -> Kernel | None:
         _warn("it wasn't compiled when the package was installed")
         return None
     if not all(hasattr(library, name) for name in FUNCTIONS) or _version(library) != VERSION:
-        _warn("what is there was compiled of other sources")
+        _warn("the existing library was compiled from other sources")
         return None
     return Kernel(library, chosen)
 

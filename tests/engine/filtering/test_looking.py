@@ -85,7 +85,7 @@ def test_explain_reports_points_that_were_read(client_on_disk):
     collection.get(where={"few": 5})
     explanation = collection.explain(query_embeddings=[0.0], where={"few": 5, "new": {"$gt": 2}})
     assert explanation["remarks"] == [
-        "15 points were read for 'new': the values of all aren't kept yet"
+        "15 points were read for 'new': the values of all points aren't cached yet"
     ]
 
 

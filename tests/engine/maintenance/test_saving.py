@@ -322,10 +322,10 @@ def groups_that_end_early(header, arrays):
 @pytest.mark.parametrize(
     ("path", "lie", "message"),
     [
-        ("n", another_number, "of the rows 0 to 399 it says what they don't hold"),
-        ("n", others_rows, "of the rows 0 to 399 it says what they don't hold"),
-        ("n", fewer_points, "it says nothing of some points"),
-        ("kind", another_string, "of the rows 0 to 399 it says what they don't hold"),
+        ("n", another_number, "its entries for the rows 0 to 399 are wrong"),
+        ("n", others_rows, "its entries for the rows 0 to 399 are wrong"),
+        ("n", fewer_points, "it lacks some points"),
+        ("kind", another_string, "its entries for the rows 0 to 399 are wrong"),
         ("kind", points_in_disorder, "out of order"),
         ("n", groups_that_end_early, "its groups don't follow one another"),
     ],

@@ -141,7 +141,7 @@ def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
         return
     key, count = next((k, n) for k, t in zip(keys, terms, strict=True) if (n := source.number(t)))
     raise InvalidArgumentError(
-        f"{count} of its records have the metadata key {key!r}, which a cluster keeps for itself: "
+        f"{count} of its records have the metadata key {key!r}, which a cluster reserves: "
         "rename the key (update), or name other collections"
     )
 

@@ -105,7 +105,7 @@ def _report_deletions(copy: CollectionCopy, target: Session) -> Iterator[None]:
                 f"the copy of collection {copy.name!r} {where} was deleted while it was made"
             ) from error
         raise NotFoundError(
-            f"collection {copy.name!r} was deleted while it was copied; what there is of its copy "
+            f"collection {copy.name!r} was deleted while it was copied; the incomplete copy "
             f"{where} stays"
         ) from error
 

@@ -181,7 +181,9 @@ def add(
     texts and images in a folder. The whole file is checked before the first write. A missing
     store or collection is created. After an interruption, repeat the command with --resume."""
     if resume and upsert:
-        raise click.UsageError("--resume and --upsert: what is there is left out, or updated")
+        raise click.UsageError(
+            "--resume and --upsert: existing records are either skipped or updated"
+        )
     if str(source) != "-" and not source.exists():
         raise click.UsageError(f"there is no file or folder {source}")
     is_folder = source.is_dir() and format_ != "arrays" and not _are_arrays(source)
@@ -363,7 +365,7 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
         function = function_of_file(described.model, incoming.trust)
         if function is None:
             made_by = _name_of(described.model)
-            note = f" (it was of {made_by}: --model or --trust takes one)"
+            note = f" (the file names {made_by}: use --model, or --trust)"
     elif embeds and described is None:
         function = _make_function("wordllama")
     distance = incoming.distance

@@ -74,7 +74,7 @@ def chroma(
 @plugin.store
 @names
 @others
-@click.option("--trust", is_flag=True, help="Read pickles, since you trust who made the directory.")
+@click.option("--trust", is_flag=True, help="Read pickles. Use it only for a directory that you trust.")
 @plugin.quiet
 def qdrant_local(
     directory: Path,
@@ -86,8 +86,8 @@ def qdrant_local(
 ) -> None:
     """Import the collections in a directory of qdrant-client's local mode.
 
-    Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
-    trust their maker.
+    Its files are pickles, and reading a pickle runs any code in it. Pass --trust
+    only if you trust whoever made the directory.
     """
     from retrieval_store_files import import_qdrant_local
 

@@ -125,7 +125,7 @@ def sync(
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     if watch and dry_run:
-        raise click.UsageError("--watch and --dry-run: one goes on, the other does nothing")
+        raise click.UsageError("--watch and --dry-run: --watch runs on, --dry-run changes nothing")
     which: dict[str, Any] = {"kind": kind, "captions": captions, "include": include}
     which |= {"exclude": exclude, "gitignore": gitignore, "links": links}
     how: dict[str, Any] = {"name": name, "prefix": prefix, "chunk": chunk, "overlap": overlap}

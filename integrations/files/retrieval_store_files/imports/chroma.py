@@ -292,8 +292,8 @@ class _Functions:
         kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, mine)
         if not (self._trust or plugins.is_self_contained(kind)):
             raise _UnknownError(
-                "it may reach the network, the environment or files, so it isn't made of what is "
-                "stored; pass it in embedding_functions, or trust=True"
+                "it may reach the network, the environment or files, so it isn't created from "
+                "stored settings; pass it in embedding_functions, or trust=True"
             )
         if names is None:
             return build_function(kind, dict(config))

@@ -60,7 +60,7 @@ def import_faiss(
         _refuse_other_number(vectors, path, lines, columns, most)
     left = Leftovers()
     if not vectors.is_whole:
-        why = f"{vectors.kind} keeps them compressed: what it makes of that was carried over"
+        why = f"{vectors.kind} stores them compressed: the decompressed ones were imported"
         left.setting("digits of vectors", why)
     with making(client) as made:
         configuration = {"hnsw": {"space": vectors.space}}
@@ -177,7 +177,7 @@ def _with_places(faiss: Any, index: Any, path: Path) -> Any:
         lists.make_direct_map()
     except RuntimeError as error:
         raise InvalidArgumentError(
-            f"{path.name} has vectors under numbers of their own, not 0, 1, 2 …: it can't be told "
-            f"which line belongs to which ({error})"
+            f"{path.name} has vectors under numbers of their own, not 0, 1, 2 …: the ids of its "
+            f"vectors are unknown ({error})"
         ) from error
     return index

@@ -60,8 +60,8 @@ def read_epub(data: bytes, name: str) -> FileText:
         gaps += count_phrase(reader.left_out[what], f"{what} recording")
     gaps += count_phrase(
         len(package.others),
-        "file in it that no chapter leads to",
-        "files in it that no chapter leads to",
+        "file in it without a link from a chapter",
+        "files in it without a link from a chapter",
     )
     metadata = package.metadata
     return FileText(

@@ -61,7 +61,7 @@ def test_omitted_parts_of_a_book_are_named():
         "OEBPS/p.pdf isn't read: it is application/pdf",
         "2 audio recordings",
         "1 video recording",
-        "1 file in it that no chapter leads to",
+        "1 file in it without a link from a chapter",
     )
     broken = read_file(book({"a.xhtml": "<p>left <b>open &nbsp; &unknown;"}), "a.epub")
     assert "left open" in broken.sections[0].text

@@ -618,7 +618,7 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
         return method.decode_result(body)
     except MalformedError as error:
         raise ClusterError(
-            f"what the server {place} answers when {doing} can't be understood"
+            f"the response of the server {place} when {doing} can't be parsed"
         ) from error
 
 

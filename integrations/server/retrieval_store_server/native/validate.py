@@ -129,8 +129,8 @@ def _check_question(question: Query) -> None:
 def _check_step(step: QueryStep) -> None:
     if type(step.scoring) not in _SCORINGS:
         raise InvalidArgumentError(
-            f"{type(step.scoring).__name__} is asked for by a QdrantClient alone, which speaks to "
-            "a server in Qdrant's protocol"
+            f"{type(step.scoring).__name__} is only for a QdrantClient, which uses Qdrant's "
+            "protocol"
         )
     if isinstance(step.scoring, FuseRankings) and not step.prefetch:
         raise InvalidArgumentError("there is nothing to be fused")
@@ -191,7 +191,7 @@ def _check_inquiry(inquiry: ExplainRequest) -> None:
     if inquiry.limit < 1 or inquiry.same == ():
         raise InvalidArgumentError("an inquiry has no records, or an empty path")
     if any(step.prefetch for step in inquiry.beside):
-        raise InvalidArgumentError("a step beside the question has prefetches")
+        raise InvalidArgumentError("a prefetch of another step has prefetches")
 
 
 _CHECKS: Mapping[type, Any] = {

@@ -134,7 +134,7 @@ def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     try:
         kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
         if not embedder.may_create:
-            why = "it may reach hosts and files, which takes --trust"
+            why = "it may reach hosts and files, so it needs --trust"
             return _unusable(name, why), False
         if plugins.is_self_contained(kind):
             embedder.function  # noqa: B018 (which may fail)

@@ -184,7 +184,7 @@ def cutting(way):
         ("endless head", UnavailableError, "was cut while", True),
         ("gateway", UnavailableError, "a proxy in front of", True),
         ("slow", ClusterTimeoutError, "didn't finish .* in time", False),
-        ("garbled", ClusterError, "can't be understood", False),
+        ("garbled", ClusterError, "can't be parsed", False),
         ("proxy", ClusterError, "answers 404", False),
         ("given up", RequestTimeoutError, "took too long", False),
     ],

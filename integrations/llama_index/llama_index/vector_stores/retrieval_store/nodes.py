@@ -92,7 +92,7 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
         content = orjson.dumps(whole).decode()
     except (TypeError, ValueError) as error:
         reason = str(error)[:MAX_SHOWN]
-        raise InvalidArgumentError(f"node {node.node_id!r} can't be kept: {reason}") from error
+        raise InvalidArgumentError(f"node {node.node_id!r} can't be stored: {reason}") from error
     if wrong is not None:
         raise InvalidArgumentError(f"node {node.node_id!r} has {wrong}")
     payload = {**node.metadata, NODE: content}

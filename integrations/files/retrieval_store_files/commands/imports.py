@@ -74,7 +74,9 @@ def chroma(
 @plugin.store
 @names
 @others
-@click.option("--trust", is_flag=True, help="Read pickles. Use it only for a directory that you trust.")
+@click.option(
+    "--trust", is_flag=True, help="Read pickles. Use it only for a directory that you trust."
+)
 @plugin.quiet
 def qdrant_local(
     directory: Path,

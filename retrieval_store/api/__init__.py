@@ -7,6 +7,6 @@ by the types of the room `query`, and `results` makes the results that users get
 hits by a re-ranker; `why_request` makes the request of `Collection.why`; `unknown_keys` warns of
 filters that match nothing. `frames` converts to and from data frames, `maps` draws collections, and
 `aio` has the same methods for event loops. The room `chroma` has names that only Chroma's users
-know. It may use every room but the stores themselves (`engine`, and plugins): `backends` chooses
-one.
+know. This room may use every other room except the stores (`engine`, and plugins), among which
+`backends` chooses.
 """

@@ -107,8 +107,8 @@ class Client:
     certainly had no effect. Otherwise an UnavailableError says that it may have been done, as a
     whole or not at all.
 
-    On a cluster collections work alike. But a batch isn't one transaction there, and writes are as
-    durable as Qdrant makes them.
+    Collections on a cluster have the same methods. But a batch isn't one transaction there, and
+    writes are as durable as Qdrant makes them.
     """
 
     def __init__(

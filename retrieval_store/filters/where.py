@@ -105,7 +105,7 @@ def _metadata_leaf(key: str, operand: Any, place: ErrorPath, depth: int) -> Expr
         operator = f"${key.lower()}"  # {"or": […]} was written instead of {"$or": […]}
         is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
-        raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
+        raise _invalid(place, operand, f"did you mean {operator!r}?" if is_meant else expected)
     if not isinstance(operand, MAPPINGS):
         return _one_of((key,), [operand], [place])
     return _comparisons((key,), operand, place, depth)

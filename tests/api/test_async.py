@@ -532,7 +532,7 @@ async def test_a_running_call_of_a_remote_store_completes_after_cancellation(pla
     [("memory", WORKING), pytest.param("served", WAITING, marks=pytest.mark.others)],
     indirect=["place"],
 )
-async def test_so_many_calls_run_at_once_and_others_wait(place, bound):
+async def test_a_limited_number_of_calls_runs_at_once_and_others_wait(place, bound):
     running, go_on = set(), threading.Event()
 
     def embed(texts):
@@ -651,7 +651,7 @@ async def test_a_client_that_was_given_stays_open():
 
 
 @pytest.mark.others
-async def test_a_client_that_is_not_closed_goes_with_its_threads(tmp_path):
+async def test_a_client_that_is_not_closed_ends_with_its_threads(tmp_path):
     client = AsyncClient(tmp_path)
     await filled(client)
     assert [one for one in threading.enumerate() if one.name.startswith(THREADS)]

@@ -91,7 +91,7 @@ def test_a_record_is_found_by_its_picture_and_by_the_words_of_its_caption(captio
         assert captioned.query(**how, n_results=1)["ids"] == [["rose"]], how
 
 
-def test_a_picture_may_be_given_itself_and_a_text_have_a_source(photos, painter):
+def test_a_picture_may_be_an_array_and_a_text_may_have_a_source(photos, painter):
     photos.add(ids="a", images=[picture("green")], documents="one leaf", embed="images")
     assert held(photos, "a") == ("one leaf", None, [0, 250, 0])
     photos.add(ids="b", documents="red", uris="https://example.org/roses.html", embed="documents")
@@ -182,7 +182,7 @@ def test_records_bring_both(client, painter):
 
 
 @pytest.mark.embedded
-def test_a_replaced_record_has_no_vector_of_what_it_held(photos):
+def test_a_replaced_record_loses_the_vectors_of_its_old_content(photos):
     photos.add("a", uris="red.png", documents="caption", embed="uris")
     with pytest.raises(InvalidArgumentError, match="'a' has no uri"):
         photos.upsert("a", documents="new", embed="uris", replace=True)

@@ -154,7 +154,7 @@ def test_collections_of_a_closed_client_raise_though_another_client_uses_the_sto
         assert theirs.count() == 1
 
 
-def test_a_collection_in_use_follows_what_another_client_does_to_it(tmp_path):
+def test_a_collection_in_use_reflects_changes_by_another_client(tmp_path):
     with retrieval_store.Client(tmp_path) as one, retrieval_store.Client(tmp_path) as two:
         mine = one.create_collection("things", embedding_function=None)
         mine.add(ids="a", embeddings=[1])
@@ -312,7 +312,7 @@ def test_reset_continues_if_another_process_deletes_meanwhile(tmp_path, monkeypa
         assert client.count_collections() == 0
 
 
-def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
+def test_the_distance_is_set_by_configuration_or_metadata_and_stays(client):
     one = client.create_collection("one", configuration={"hnsw": {"space": "ip", "M": 32}})
     assert one.configuration["hnsw"]["space"] == "ip"
     assert one.configuration["hnsw"]["max_neighbors"] == 32

@@ -255,7 +255,7 @@ def test_query_can_be_restricted_to_ids_and_filters(populated):
     assert text["ids"] == [["p3", "p4"]]
 
 
-def test_ties_come_in_order_of_insertion(collection):
+def test_ties_are_in_the_order_of_insertion(collection):
     collection.add(ids=list("abcdef"), embeddings=[[1, 0]] * 6)
     collection.update(ids="a", embeddings=[1, 0])
     assert collection.query(query_embeddings=[0, 0], n_results=3)["ids"] == [["a", "b", "c"]]
@@ -522,7 +522,7 @@ def test_unknown_keys_are_an_error_or_ignored_by_the_clients_setting(tmp_path, t
 
 
 @pytest.mark.embedded
-def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populated, told):
+def test_few_keys_of_a_large_filter_are_checked_and_few_are_cached(populated, told):
     populated.get(where={"$or": [{f"k{i}": 1} for i in range(200)]})
     assert len(told()) == 20
     for i in range(1_100):

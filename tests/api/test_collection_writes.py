@@ -345,7 +345,7 @@ def test_ids_may_be_members_of_an_enum_of_strings(collection):
     assert collection.get(ids=[Kind.CAT])["ids"] == ["cat"]
 
 
-def test_a_write_is_of_what_was_checked_whatever_the_caller_does_meanwhile(collection, monkeypatch):
+def test_a_write_uses_the_checked_values_even_if_the_caller_changes_them(collection, monkeypatch):
     vectors = np.ones((3, 2), np.float32)
     put = type(inside.points(collection)).put
 
@@ -361,7 +361,7 @@ def test_a_write_is_of_what_was_checked_whatever_the_caller_does_meanwhile(colle
 # update and upsert
 
 
-def test_update_changes_what_is_given_and_keeps_the_rest(populated):
+def test_update_changes_the_passed_fields_and_keeps_the_rest(populated):
     before = content(populated)
     populated.update(ids="p1", metadatas={"new": "x", "even": None})
     populated.update(ids=["p2", "p3"], embeddings=[[20, 1], [30, 1]])

@@ -45,7 +45,7 @@ def hidden(path):
 
 
 @pytest.mark.parametrize("batch", [1_000, 7_000, 1])
-def test_all_points_come_one_by_one(things, batch):
+def test_all_points_are_iterated_one_by_one(things, batch):
     every = range(0, COUNT, 1 if batch > 1 else 100)
     where = None if batch > 1 else {"n": {"$in": list(every)}}
     found = list(things.iterate(batch=batch, where=where))
@@ -168,7 +168,7 @@ def test_a_fork_is_a_collection_of_its_own(tmp_path):
 
 
 @pytest.mark.embedded
-def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(client):
+def test_a_fork_has_all_records_and_is_independent(client):
     configuration = {"hnsw": {"space": "ip"}, "sparse": {}, "vectors": {"datatype": "float16"}}
     things = client.create_collection("things", configuration, embedding_function=letters)
     for start in range(0, 300, 50):
@@ -253,7 +253,7 @@ def test_a_forked_child_leaves_the_copy_to_its_parent(tmp_path):
         assert len(list(iterators[0])) == COUNT - 1
 
 
-def test_copies_of_processes_that_died_go_when_a_store_is_opened(tmp_path):
+def test_copies_of_dead_processes_are_removed_when_a_store_is_opened(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         rows = filled(client).iterate(batch=100)
         next(rows)

@@ -276,7 +276,7 @@ def fails_in_the_second_batch(input):
     return [[1.0]] * len(input)
 
 
-def test_a_failing_batch_writes_nothing_and_its_own_error_comes_through(client):
+def test_a_failing_batch_writes_nothing_and_raises_its_own_error(client):
     things = client.create_collection("things", embedding_function=fails_in_the_second_batch)
     texts = [str(i) for i in range(600)]
     with pytest.raises(ConnectionError, match="went away"):
@@ -363,7 +363,7 @@ def test_a_function_that_is_not_registered_must_be_passed_again_when_it_is_neede
             client.get_collection("things", embedding_function=WordLlamaEmbedding())
 
 
-def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monkeypatch):
+def test_stored_names_load_only_installed_plugins(tmp_path, registered, monkeypatch):
     for name, message in (
         ("gone", "no plugin 'gone' is registered"),
         ("broken", "can't be loaded"),

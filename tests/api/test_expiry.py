@@ -9,7 +9,7 @@ from tests.helpers import inside
 PAST, FUTURE = "2001-01-01T00:00:00Z", 64_060_588_800  # of which nothing here sees the year 4000
 
 
-def test_records_of_the_past_are_gone(client):
+def test_expired_records_are_in_no_result_after_adding(client):
     if inside.session(client).on_cluster:
         with pytest.raises(InvalidArgumentError, match="on a cluster nothing expires"):
             client.create_collection("notes", {"expires": "until"}, embedding_function=None)
@@ -70,7 +70,7 @@ def test_the_key_stays(client):
 
 
 @pytest.mark.embedded
-def test_an_update_by_a_filter_leaves_alone_what_has_expired_and_refuses_no_moment(client):
+def test_an_update_by_filter_skips_expired_records_and_refuses_invalid_times(client):
     notes = client.create_collection("notes", {"expires": "until"}, embedding_function=None)
     notes.add(["a", "b", "c"], np.eye(3), [{"until": 1, "n": 1}, {"n": 1}, {"n": 2}])
     assert notes.update(where={"n": 1}, metadatas={"n": 3})["updated"] == 1

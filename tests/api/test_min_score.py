@@ -48,7 +48,7 @@ def check(collection, pairs, **asked):
 
 
 @pytest.mark.embedded  # a cluster has other statistics of words
-def test_text_mode_leaves_out_what_scores_less(trees):
+def test_text_mode_leaves_out_lower_scores(trees):
     collection, texts, _, _ = trees
     check(collection, ranked(bm25(texts, QUERY)), query_texts=QUERY, mode="text")
 
@@ -66,7 +66,7 @@ def test_sparse_mode_leaves_out_what_scores_less(trees):
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("alpha", [0.3, 0.5])
-def test_fused_queries_leave_out_what_scores_less(trees, alpha):
+def test_fused_queries_leave_out_lower_scores(trees, alpha):
     collection, texts, vectors, _ = trees
     query = np.linspace(-1, 1, 6)
     far = brute_force(query, vectors, "cosine")

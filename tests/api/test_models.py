@@ -170,7 +170,7 @@ def test_members_of_other_meanings_are_left_alone(client, monkeypatch):
     client.get_collection("path", embedding_function=Named("C:\\models\\Small:latest"))
 
 
-def test_distances_that_a_function_supports_are_kept_to(client):
+def test_only_distances_that_a_function_supports_are_used(client):
     only = type("Only", (EmbeddingFunction,), {"supported_spaces": lambda self: ["cosine"]})
     assert space_of(client.create_collection("only", embedding_function=only())) == "cosine"
     base = {"default_space": lambda self: "l2", "supported_spaces": lambda self: ["ip", "cosine"]}

@@ -80,7 +80,7 @@ def test_records_with_integers_as_ids_are_iterated_from_one_on(tmp_path):
         assert [record["id"] for record in numbers.iterate(after="16")] == ["17", "18", "19"]
 
 
-def test_an_iterator_of_a_closed_client_is_released_beside_the_loop(tmp_path, monkeypatch):
+def test_an_iterator_of_a_closed_client_is_released_outside_of_the_loop(tmp_path, monkeypatch):
     threads = []
 
     async def run():

@@ -23,7 +23,7 @@ def test_ones_own_records_are_replaced_and_new_ones_added(things):
     assert found["metadatas"] == [MINE, MINE] and found["documents"] == [None, None]
 
 
-def test_records_of_others_are_left_as_they_are_and_named(things):
+def test_foreign_records_stay_and_are_named(things):
     before = things.get(["b"], include=["metadatas", "documents", "embeddings"])
     result = things.replace_own(MINE, ["a", "b"], [[5, 6], [7, 8]], [MINE, MINE])
     assert result["others"] == ["b"]

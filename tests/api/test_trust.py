@@ -217,7 +217,7 @@ retrieval_store.Client(sys.argv[1]).get_collection("things").query(query_texts="
         {"dimensions": 2},
     ],
 )
-def test_settings_that_differ_in_anything_are_not_those_that_were_given(store, attacker, change):
+def test_settings_that_differ_at_all_are_refused(store, attacker, change):
     url, seen = attacker
     put_function(store, "openai", {**stolen(url), **change})
     given = retrieval_store.OpenAIEmbeddingFunction("m", url, SECRET)
@@ -389,7 +389,7 @@ def test_settings_that_a_function_cannot_have_are_an_error_of_ours(store):
             assert "\x1b" not in str(reported.value)
 
 
-def test_settings_nested_without_end_are_no_crash(store, noting):
+def test_endlessly_nested_settings_cause_no_crash(store, noting):
     for levels in (90, 500, 900):
         put_function(store, "noting", {"d": deep(levels)})
         with retrieval_store.Client(store) as client:

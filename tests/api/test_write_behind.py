@@ -79,7 +79,7 @@ def test_where_embedding_fails_the_batches_before_are_written(notes, calls, erro
     assert len(notes) == 2 * BATCH
 
 
-def test_an_error_of_a_write_comes_before_one_of_embedding(notes, calls):
+def test_a_write_error_precedes_a_later_embedding_error(notes, calls):
     """Both fail: the error is about the first missing batch."""
 
     def fail():

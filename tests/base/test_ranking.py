@@ -71,7 +71,7 @@ def cosines_of(vectors):
 
 
 @pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
-def test_mmr_takes_the_first_of_those_that_tie(cells):
+def test_mmr_takes_the_first_of_ties(cells):
     vectors = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)  # whose products have no rounding
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, mmr_cells=cells)

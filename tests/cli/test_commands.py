@@ -535,7 +535,10 @@ def test_a_copy_to_a_server_is_resumed_from_the_command_line(folder):
                 )
             process.send_signal(signal.SIGINT)
             complaint = process.stderr.read()
-        assert (process.returncode, b"the same command goes on" in complaint) == (130, True)
+        assert (process.returncode, b"the same command resumes the copy" in complaint) == (
+            130,
+            True,
+        )
         assert list((folder / "store").glob("*.journal"))
         done = run("copy", "store", url, cwd=folder)
         assert done.stdout.startswith(b"things: 3,030 points; "), done.stderr

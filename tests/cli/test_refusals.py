@@ -53,7 +53,7 @@ def folder(made, tmp_path):
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
-def test_a_collection_that_is_not_there_ends_with_one(folder, words):
+def test_a_missing_collection_gives_exit_code_one(folder, words):
     for name in ("nope", "fa", "no/name", "-"):
         done = run(words[0], "store", name, *words[1:], cwd=folder)
         assert done.returncode == 1, done.stderr

@@ -92,7 +92,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_store_is_noticed(fault):
+def test_a_faulty_store_is_detected(fault):
     method, break_it, name = FAULTS[fault]
     (test,) = [one for one in dir(StoreTests) if one.startswith(f"test_{name}")]
     with retrieval_store.Client() as client:
@@ -116,14 +116,14 @@ def test_a_faulty_store_is_noticed(fault):
         (lambda texts: [[1.0, 2.0]] * len(texts), "a_collection_finds_embedded_inputs"),
     ],
 )
-def test_a_faulty_function_is_noticed(function, test):
+def test_a_faulty_function_is_detected(function, test):
     (name,) = [one for one in dir(EmbeddingFunctionTests) if one.startswith(f"test_{test}")]
     texts = ["a ship", "some bread", "a violin", "the moon"]
     with pytest.raises(AssertionError):
         getattr(EmbeddingFunctionTests(), name)(function, texts)
 
 
-def test_a_loader_that_changes_the_order_is_noticed():
+def test_a_loader_that_changes_the_order_is_detected():
     with pytest.raises(AssertionError):
         DataLoaderTests().test_each_uri_has_an_item_at_its_position(
             lambda uris: [np.array([hash(uri)]) for uri in reversed(uris)], ["a", "b"]
@@ -143,7 +143,7 @@ class WrongDistances(HNSWIndex):
 
 
 @pytest.mark.parametrize("kind", [Unsorted, WrongDistances])
-def test_a_faulty_index_is_noticed(kind):
+def test_a_faulty_index_is_detected(kind):
     class Tests(IndexTests):
         index_class = kind
 

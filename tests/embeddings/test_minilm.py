@@ -278,7 +278,7 @@ print("ORT_DISABLE_TELEMETRY" in os.environ)
 """
 
 
-def test_onnxruntime_is_kept_from_reporting_to_its_makers(tmp_path):
+def test_onnxruntime_is_kept_from_sending_telemetry(tmp_path):
     """It would store an id of the machine in the user's home."""
     silent = {name: "" for name in ("CI", "ORT_DISABLE_TELEMETRY") if name in os.environ}
     home = tmp_path / "home"

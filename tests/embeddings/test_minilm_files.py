@@ -123,7 +123,7 @@ def test_its_files_are_downloaded_once_from_one_revision_with_a_log(hub, tmp_pat
     assert hub.asked == []
 
 
-def test_a_hub_that_gives_another_file_is_refused(hub, files, tmp_path):
+def test_a_hub_that_returns_another_file_is_refused(hub, files, tmp_path):
     whole = (files / INT8).read_bytes()
     (files / INT8).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     message, _ = ask(hub, tmp_path)
@@ -193,7 +193,7 @@ def test_files_are_taken_from_a_directory(tmp_path):
 
 
 @pytest.mark.parametrize("name", [INT8, TOKENIZER])
-def test_a_directory_whose_files_are_others_is_refused(files, monkeypatch, name):
+def test_a_directory_with_foreign_files_is_refused(files, monkeypatch, name):
     expect_graph(monkeypatch, small_graph()[1])
     assert MiniLMEmbedding(directory=str(files))(["a"]).shape == (1, 384)
     (files / name).unlink()

@@ -218,7 +218,7 @@ def test_a_splade_model_gives_sparse_vectors(splade):
     assert embed.max_tokens == models.model_in(embed).max_seq_length
 
 
-def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm, monkeypatch):
+def test_no_tokenizer_reads_more_of_a_text_than_its_model_can_embed(minilm, monkeypatch):
     embed = SentenceTransformerEmbeddingFunction(minilm)
     embed(["load"])
     seen = []

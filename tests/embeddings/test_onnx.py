@@ -251,9 +251,7 @@ def saying(name, content):
         ),
     ],
 )
-def test_a_directory_that_is_no_whole_model_is_refused_with_what_is_wrong(
-    tmp_path, change, message
-):
+def test_an_incomplete_model_directory_is_refused_with_the_reason(tmp_path, change, message):
     folder = write_model(tmp_path / "model")
     change(folder)
     with pytest.raises(EmbeddingFunctionError, match=message):
@@ -437,7 +435,7 @@ for trust, given in ((False, None), (True, None), (False, OnnxEmbedding({folder!
     assert done.stdout.splitlines() == ["EmbeddingFunctionError True", "[['cat']]", "[['cat']]"]
 
 
-def test_a_model_is_shared_by_functions_and_gone_when_all_are_closed(small, tmp_path):
+def test_a_model_is_shared_by_functions_and_released_when_all_are_closed(small, tmp_path):
     folder = str(write_model(tmp_path / "model", graph=small, texts={"max_seq_length": 31}))
     one, other = OnnxEmbedding(folder), OnnxEmbedding(folder)
     before = models.number_of_onnx_models()

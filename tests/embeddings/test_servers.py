@@ -115,7 +115,7 @@ def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path
         assert things.query(query_texts="four")["distances"] == [[0]]
 
 
-def test_a_wait_that_makes_no_sense_is_passed_over(server):
+def test_a_meaningless_pause_is_ignored(server):
     url, query, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
     for message in ["nan", "-5", "1e999", "soon", "Thu, 01 Jan 1970 00:00:00 GMT"]:
@@ -210,7 +210,7 @@ def test_vectors_of_another_length_than_requested_are_refused(server):
         embed(["abc"])
 
 
-def test_brackets_without_end_are_no_json(server):
+def test_endless_brackets_are_invalid_json(server):
     url, _, failures = server
     failures.append((200, {}, "[" * 200_000))
     with pytest.raises(EmbeddingFunctionError, match="didn't answer JSON"):
@@ -407,7 +407,7 @@ def test_prefixes_go_by_the_family_of_a_model():
         assert (settings["query_prefix"], settings["document_prefix"]) == (query, document)
 
 
-def test_a_model_that_can_choose_gives_so_many_numbers(ollama):
+def test_a_model_with_variable_dimension_returns_the_requested_one(ollama):
     embed = OllamaEmbeddingFunction("tiny", ollama.url, dimensions=3)
     assert embed(["a b"]).shape == (1, 3)
     assert ollama.asked[0][1]["dimensions"] == 3

@@ -88,7 +88,7 @@ VARIED = [
 ]
 
 
-def test_each_gets_what_it_gets_alone(things, monkeypatch):
+def test_each_query_gets_the_result_it_gets_alone(things, monkeypatch):
     alone = [things.query(**question) for question in VARIED]
     held = Held(monkeypatch, things)
     answers = [answer.result() for answer in held.ask(near(0), *VARIED)]

@@ -89,7 +89,7 @@ def expected(tmp_path_factory):
 
 
 @pytest.mark.parametrize("budget", [0, 60_000])
-def test_answers_are_the_same_however_little_memory_there_is(tmp_path, expected, limit, budget):
+def test_results_are_the_same_with_any_memory_budget(tmp_path, expected, limit, budget):
     limit(budget)
     assert answers(tmp_path, 3) == expected
 
@@ -241,7 +241,7 @@ def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
         assert things.get(where={"none299": {"$ne": 1}}, limit=1)["ids"] == ["0"]
 
 
-def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monkeypatch):
+def test_an_idle_collection_has_no_open_files_and_keeps_its_caches(tmp_path, monkeypatch):
     steps.replace(monkeypatch, "limit_descriptors", lambda: 0)
     tuned(monkeypatch, fewest_awake=1)
     with retrieval_store.Client(tmp_path) as client:
@@ -259,7 +259,7 @@ def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monk
         assert points.access.current_state() == cached
 
 
-def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):
+def test_the_number_of_open_collections_is_limited_by_descriptors(tmp_path, monkeypatch):
     steps.replace(monkeypatch, "limit_descriptors", lambda: 400)
     with retrieval_store.Client(tmp_path) as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(40)]
@@ -343,7 +343,7 @@ def test_the_usual_budget_is_small_whatever_the_machine_has(monkeypatch, memory,
 
 
 @with_codes
-def test_many_filters_that_come_again_take_a_few_bits_a_record_each(tmp_path, traced, limit):
+def test_many_repeated_filters_take_a_few_bits_per_record_each(tmp_path, traced, limit):
     limit(256_000_000)
     vectors = np.random.default_rng(1).standard_normal((20_000, 32)).astype(np.float32)
     with retrieval_store.Client(tmp_path) as client:

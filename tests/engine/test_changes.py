@@ -95,7 +95,7 @@ def test_nothing_is_written_when_anything_fails(points, failing):
     assert points.get([7], None, None, 0, ALL).vectors["v"].tolist() == [[6, 6]]
 
 
-def test_others_see_nothing_of_it_before_the_end(tmp_path):
+def test_others_see_nothing_before_the_commit(tmp_path):
     store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(with_payloads([1, 2], [{"n": 1}, {"n": 2}], v=[[1], [2]]), ADD)

@@ -133,7 +133,7 @@ def test_files_are_half_the_size_and_so_is_memory(tmp_path):
     assert held == {"float32": 96_000, "float16": 48_000}
 
 
-def test_a_store_is_opened_again_by_others_and_read_only(tmp_path):
+def test_a_store_is_reopened_by_others_and_read_only(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client)
         others = retrieval_store.Client(tmp_path, durability="full")
@@ -163,7 +163,7 @@ def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("coded", [False, True])
-def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, client, metric, coded):
+def test_results_are_those_of_brute_force_over_rounded_vectors(monkeypatch, client, metric, coded):
     if coded:
         eager_codes(monkeypatch)
     things = populated(client, metric)
@@ -176,7 +176,7 @@ def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, cli
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_an_index_is_made_of_what_was_rounded_and_its_hits_are_measured(client, metric, eager):
+def test_an_index_contains_rounded_vectors_and_its_hits_have_exact_distances(client, metric, eager):
     things, held = populated(client, metric, "hnsw"), as_held()
     things.delete(ids=[str(i) for i in range(300)])
     things.optimize()
@@ -260,7 +260,7 @@ def spoil(file, place):
     return data
 
 
-def test_a_flipped_bit_is_found_by_verify_and_by_who_reads_it(tmp_path):
+def test_a_flipped_bit_is_found_by_verify_and_by_readers(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client)
         (file,) = tmp_path.glob("*/*.vectors")
@@ -275,7 +275,7 @@ def test_a_flipped_bit_is_found_by_verify_and_by_who_reads_it(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["index", pytest.param("codes", marks=with_codes)])
-def test_verify_compares_what_is_derived_with_the_rounded_vectors(tmp_path, kind, monkeypatch):
+def test_verify_compares_derived_files_with_the_rounded_vectors(tmp_path, kind, monkeypatch):
     if kind == "codes":
         eager_codes(monkeypatch)
     else:

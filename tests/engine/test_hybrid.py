@@ -166,7 +166,7 @@ def test_a_code_is_found_in_a_long_question_that_vectors_answer_otherwise(client
     assert things.query(**query, n_results=1, mode=Hybrid("rrf"))["ids"] != [["123"]]
 
 
-def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vectors(client):
+def test_words_in_no_or_all_documents_leave_the_ranking_to_the_vectors(client):
     vectors = np.random.default_rng(1).standard_normal((40, 4))
     things = client.create_collection("things", embedding_function=None)
     things.add(

@@ -71,7 +71,7 @@ def test_ids_that_no_point_can_have_are_not_there(store):
     assert points.get(None, HasId((*odd, 1)), None, 0, Fields()).ids == [1]
 
 
-def test_a_programming_error_is_no_damage_and_goes_up_as_it_is(store, monkeypatch):
+def test_a_programming_error_is_not_damage_and_is_raised_unchanged(store, monkeypatch):
     points = points_of(store, v="l2")
     points.put(batch(["a"], v=np.ones((1, 2), np.float32)), ADD)
     looked = steps.noted(monkeypatch, "verify_collection")

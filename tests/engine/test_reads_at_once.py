@@ -122,9 +122,7 @@ def test_a_file_that_was_replaced_is_an_error_of_theirs_too(tmp_path):
                 use()
 
 
-def test_a_read_that_meets_a_contradiction_looks_once_more_at_what_is_loaded_anew(
-    tmp_path, monkeypatch
-):
+def test_a_read_that_finds_a_contradiction_is_repeated_with_reloaded_data(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         points, seen = filled(things, ["a", "b"]), []

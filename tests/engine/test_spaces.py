@@ -32,7 +32,7 @@ def special(ids, space, items):
     return PointBatch(ids, {space: NonDenseVectors(items)})
 
 
-def test_numbers_kept_as_bytes_are_cut_to_whole_ones_from_0_to_255(store):
+def test_numbers_stored_as_bytes_are_truncated_to_integers_from_0_to_255(store):
     points = points_of(store, v=NewSpace("l2", datatype="uint8"))
     points.put(batch(["a", "b"], v=[[3.7, 300, -5, 255.9], [0.99, 1, 254.5, 1e30]]), ADD)
     assert vectors_in(points, "v").tolist() == [[3, 255, 0, 255], [0, 1, 254, 255]]
@@ -40,7 +40,7 @@ def test_numbers_kept_as_bytes_are_cut_to_whole_ones_from_0_to_255(store):
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine", "l1"])
 @pytest.mark.parametrize("datatype", ["float32", "uint8"])
-def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, datatype, eager):
+def test_neighbours_are_those_of_the_stored_numbers(store, metric, datatype, eager):
     points = points_of(store, v=NewSpace(metric, datatype=datatype))
     points.put(batch(list(range(500)), v=cloud(500)), ADD)
     store.optimize(store.by_name("things").id, lambda *_: None)
@@ -171,7 +171,7 @@ def test_maintenance_in_the_background_removes_the_files_of_a_dropped_space(tmp_
     store.close()
 
 
-def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path, monkeypatch):
+def test_a_process_learns_that_a_space_was_dropped(tmp_path, monkeypatch):
     inside.without_background(monkeypatch)
     writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
@@ -193,7 +193,7 @@ def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path, m
     other.close()
 
 
-def test_a_reader_whose_file_is_gone_in_the_middle_looks_again(tmp_path):
+def test_a_reader_whose_file_is_removed_meanwhile_retries(tmp_path):
     writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1], a=[[1]], b=[[3]]), ADD)

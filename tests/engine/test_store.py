@@ -167,7 +167,7 @@ def test_many_collections_work_with_few_descriptors(tmp_path):
     assert done.stdout.split() == ["60", "120"], done.stderr
 
 
-def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path):
+def test_a_damaged_collection_can_be_deleted_and_does_not_affect_others(tmp_path):
     filled(tmp_path)
     (file,) = tmp_path.glob("*/points.sqlite")
     file.write_bytes(b"\0" * 50_000)
@@ -229,7 +229,7 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
         assert inside.counted_collections(inside.store(client)) == []
 
 
-def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(tmp_path):
+def test_waiting_threads_learn_that_a_collection_was_deleted(tmp_path):
     for path in (None, tmp_path):
         with retrieval_store.Client(path) as client:
             things = client.create_collection("things", embedding_function=None)
@@ -292,7 +292,7 @@ def either(request, tmp_path):
     store.close()
 
 
-def test_an_id_that_is_taken_is_refused_and_leaves_what_has_it_alone(either):
+def test_an_existing_id_is_refused_and_its_record_stays(either):
     spaces = {"vectors": NewSpace("l2")}
     record = either.create("things", {}, spaces)
     either.points(record.id).put(batch(["a"], vectors=np.ones((1, 2), np.float32)), ADD)
@@ -443,7 +443,7 @@ def test_another_directory_in_the_place_of_a_store_calls_nothing_deleted(tmp_pat
         assert [*path.iterdir()] == []
 
 
-def test_a_path_that_is_no_text_in_utf_8_is_refused_and_nothing_is_made(tmp_path):
+def test_a_path_that_is_not_utf_8_is_refused_and_nothing_is_created(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     with retrieval_store.Client(tmp_path / "good") as client:
         client.create_collection("things", embedding_function=None).snapshot(tmp_path / "snapshot")

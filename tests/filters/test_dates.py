@@ -75,7 +75,7 @@ sides = st.sampled_from(["gt", "gte", "lt", "lte"])
 
 
 @given(st.lists(strings, unique=True), st.dictionaries(sides, strings), st.booleans())
-def test_a_range_finds_among_many_what_holds_of_each(texts, bounds, times):
+def test_a_range_matches_among_many_values_like_the_predicate(texts, bounds, times):
     bounds = {side: text for side, text in bounds.items() if not times or time_in(text) is not None}
     condition = TextRange(("k",), **bounds, times=times)
     assert TextOrder(texts).among(condition).tolist() == [condition.holds(text) for text in texts]

@@ -350,7 +350,7 @@ def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
     assert (found is not None) == (length > after and text[-after - 1] == "a")
 
 
-def test_compiled_patterns_are_kept_but_only_a_few():
+def test_only_a_few_compiled_patterns_are_cached():
     leaves.compile_pattern.cache_clear()
     first = leaves.compile_pattern("a+")
     assert leaves.compile_pattern("a+") is first
@@ -413,7 +413,7 @@ class Nowhen(datetime.date):
     ids=["NaT", "seconds"],
 )  # fmt: skip
 @pytest.mark.parametrize("operator", ["$lt", "$gte", "$eq", "$ne", "$in"])
-def test_a_time_that_is_no_moment_is_refused(operator, time):
+def test_an_invalid_time_is_refused(operator, time):
     operand = [time] if operator == "$in" else time
     with pytest.raises(InvalidFilterError, match="no moment in time"):
         parse_where({"due": {operator: operand}})

@@ -170,7 +170,7 @@ class Failing(ValueLeaf):
 
 @pytest.mark.embedded
 @pytest.mark.local  # what a user's own class means can't be sent
-def test_the_mistakes_of_a_node_are_no_damage(populated):
+def test_errors_inside_a_users_node_are_no_damage(populated):
     with pytest.raises(InvalidFilterError, match=r"Failing in the filter: TypeError\(.*'str'"):
         populated.get(where=Failing(("n",)))
     assert populated.count() == 5

@@ -118,7 +118,7 @@ def bits_of(allowed):
 @EVERY_SET
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("cloud", HARD)
-def test_no_neighbour_is_proved_out(cloud, metric, instructions):
+def test_no_true_neighbour_is_excluded(cloud, metric, instructions):
     kernel().use(instructions)
     random = np.random.default_rng(3)
     rows = HARD[cloud](random, (3_000, 48)).astype(np.float32)

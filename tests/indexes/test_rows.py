@@ -90,7 +90,7 @@ def way(request, monkeypatch):
 
 @settings(max_examples=10, deadline=None)
 @given(conditions, st.integers(0, HEIGHT), some_rows)
-def test_a_test_holds_where_its_condition_does(condition, height, rows):
+def test_a_row_test_equals_its_condition(condition, height, rows):
     expected = np.array([holds(condition, row) for row in range(HEIGHT)], np.bool_)
     test = RowTest.of(condition)
     assert (condition.has(np.arange(HEIGHT)) == expected).all()

@@ -128,7 +128,7 @@ def test_as_many_are_found_as_the_errors_imply(metric, dimension, instructions):
 
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
-def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
+def test_few_candidates_of_signs_are_compared_by_codes_and_distances(metric):
     random = np.random.default_rng(6)
     rows = groups(random, 20_000, 256)
     pieces = coded(rows, metric, 3)
@@ -141,7 +141,7 @@ def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("share", [0.5, 0.03])
-def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, share):
+def test_a_filter_changes_the_work_and_not_the_hits(metric, share):
     """Also a filter that matches nothing near the query."""
     random = np.random.default_rng(7)
     rows = groups(random, 20_000, 128)
@@ -221,7 +221,7 @@ def test_rows_of_unsafe_length_are_always_measured():
     assert {5, 7} <= set(found.slots[: found.chosen].tolist())
 
 
-def test_a_vector_that_is_not_what_was_coded_is_among_what_is_to_be_verified():
+def test_a_vector_that_differs_from_its_code_is_always_verified():
     rows = groups(np.random.default_rng(11), 3_000, 64)
     queries, lengths = usable(rows[100:101], "cosine")
     pieces, sought = coded(rows, "cosine", 1), SearchGoal(5, 3_000, errors=2.5)
@@ -252,7 +252,7 @@ def test_scores_by_signs_deviate_by_their_errors(metric, dimension):
     assert len(codes.signs) == -(-len(rows) // BLOCK)
 
 
-def test_a_large_pass_is_split_and_finds_no_less(monkeypatch):
+def test_a_large_scan_is_split_and_finds_the_same(monkeypatch):
     rows = groups(np.random.default_rng(13), 20_000, 64)
     pieces, sought = coded(rows, "cosine", 5), SearchGoal(10, 20_000, errors=2.0)
     whole = quantized.CodePass(pieces, sought, rows)

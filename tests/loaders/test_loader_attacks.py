@@ -353,7 +353,7 @@ def test_no_name_resolves_outside_of_root(tmp_path):
             load([f"{root}/{name}"])
 
 
-def test_links_within_root_and_links_to_root_lead_where_they_did(tmp_path, monkeypatch):
+def test_links_within_root_and_links_to_root_are_followed(tmp_path, monkeypatch):
     root = tmp_path / "root"
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "x.txt").write_text("x")
@@ -372,7 +372,7 @@ def test_links_within_root_and_links_to_root_lead_where_they_did(tmp_path, monke
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_folders_that_may_be_entered_but_not_listed_are_no_hindrance(tmp_path):
+def test_files_in_folders_that_cannot_be_listed_are_read(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.txt").write_text("x")
     (tmp_path / "a").chmod(0o311)
@@ -561,7 +561,7 @@ def spend_until(budget, stop):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
-def test_a_forked_child_does_not_wait_for_what_its_parent_decodes(tmp_path):
+def test_a_forked_child_does_not_wait_for_decoding_in_its_parent(tmp_path):
     inside, done = threading.Event(), threading.Event()
 
     def hold():
@@ -625,7 +625,7 @@ def test_a_tile_that_is_larger_than_its_picture_is_refused(tmp_path):
     assert ImageLoader()([str(tmp_path / "good.tiff")])[0].shape == (16, 16, 3)
 
 
-def test_pictures_in_strips_come_out_as_in_one_piece(tmp_path):
+def test_pictures_decoded_in_strips_equal_whole_ones(tmp_path):
     """The pictures have several strips, in each mode whose conversion to colour differs."""
     tall = Image.radial_gradient("L").resize((900, 3_001))
     colour = Image.merge("RGB", [tall, tall.transpose(Image.Transpose.FLIP_TOP_BOTTOM), tall])

@@ -35,7 +35,7 @@ def saved(path, picture, **how):
     ("name", "most"),
     [("a.png", 0), ("a.bmp", 0), ("a.tiff", 0), ("a.jpg", 12), ("a.webp", 14), ("a.gif", 40)],
 )
-def test_photos_of_every_kind_come_out_as_they_are(tmp_path, name, most):
+def test_photos_of_every_kind_are_decoded_correctly(tmp_path, name, most):
     uri = saved(tmp_path / name, Image.fromarray(PHOTO))
     (loaded,) = ImageLoader()([uri])
     assert (loaded.shape, loaded.dtype) == (PHOTO.shape, np.uint8)
@@ -222,7 +222,7 @@ def test_a_partial_response_is_not_used_as_the_whole(server):
         load([f"{server}/broken-off"])
 
 
-def test_schemes_may_come_one_by_one(server):
+def test_schemes_may_be_an_iterator(server):
     load = ImageLoader(schemes=(scheme for scheme in ["http"]), private_addresses=True)
     assert load([f"{server}/photo.png"])[0].shape == PHOTO.shape
 
@@ -232,7 +232,7 @@ def test_no_page_is_looked_for_in_data(tmp_path):
         ImageLoader()(["data:,%25PDF-1.4%25%25EOF.pdf#page=1"])
 
 
-def test_a_page_may_be_drawn_by_who_knows_better(tmp_path):
+def test_a_page_may_be_drawn_by_a_users_function(tmp_path):
     (tmp_path / "scan.pdf").write_bytes(b"%PDF of somebody")
     query, drawn = [], io.BytesIO()
     Image.fromarray(PHOTO).save(drawn, "PNG")
@@ -398,7 +398,7 @@ def test_the_multimodal_guide_step_by_step(client, tmp_path):
     assert collection.count() == 6
 
 
-def test_one_uri_that_is_gone_does_not_spoil_a_read_that_skips(client, tmp_path):
+def test_one_missing_uri_does_not_spoil_a_read_that_skips(client, tmp_path):
     uris = pictures(tmp_path)
     collection = client.create_collection(
         "multimodal", embedding_function=colours, data_loader=ImageLoader(on_error="skip")
@@ -504,7 +504,7 @@ def test_deep_images_keep_their_scale_whatever_is_in_them(tmp_path):
     assert one.flags.writeable
 
 
-def test_one_uri_that_makes_no_sense_does_not_spoil_the_others(tmp_path):
+def test_one_invalid_uri_does_not_spoil_the_others(tmp_path):
     loop = tmp_path / "loop.png"
     loop.symlink_to(loop)
     uri = saved(tmp_path / "good.png", Image.fromarray(PHOTO))

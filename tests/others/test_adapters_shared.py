@@ -78,7 +78,7 @@ def test_a_wrapped_function_gives_lists_of_floats():
         WrappedFunction("nobody", "embed_with")
 
 
-def test_sparse_vectors_come_from_models_of_all_kinds():
+def test_sparse_models_of_all_kinds_are_supported():
     vectors = [{"indices": [1], "values": [2.0]}, {"indices": [3], "values": [4.0]}]
 
     def columns(texts):

@@ -162,7 +162,7 @@ def test_open_clients_and_collections_cannot_be_copied(client, copied):
             copied(held)
 
 
-def test_settings_of_chromas_index_are_taken_and_noted_once(client, caplog, monkeypatch):
+def test_settings_of_chromas_index_are_accepted_and_logged_once(client, caplog, monkeypatch):
     settings = {"space": "cosine", "batch_size": 100, "sync_threshold": 1_000, "num_threads": 4}
     metadata = {"hnsw:batch_size": 50, "hnsw:sync_threshold": 500, "hnsw:search_ef": 20}
     note_settings_anew(monkeypatch)

@@ -209,7 +209,7 @@ def serving(asked):
         running.server_close()
 
 
-def test_a_key_that_is_given_is_sent_and_stays_out_of_stores_and_messages(tmp_path):
+def test_a_passed_key_is_sent_and_stays_out_of_stores_and_messages(tmp_path):
     queries = []
     with serving(queries) as url, retrieval_store.PersistentClient(tmp_path / "store") as client:
         function = ours.OpenAIEmbeddingFunction(api_key="s3cret", api_base=url, model_name="m")

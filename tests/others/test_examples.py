@@ -133,7 +133,7 @@ def test_a_model_answers_from_the_passages_and_remembers_the_conversation(run, t
     assert done.count("  [1] car.txt") == 2
 
 
-def test_a_check_in_ci_fails_where_too_little_is_found_and_names_what_is_missed(run, tmp_path):
+def test_a_check_in_ci_fails_below_its_threshold_and_names_what_is_missed(run, tmp_path):
     done = run("evaluate_in_ci.py", cwd=tmp_path)
     assert re.search(r"^hybrid: MRR@5 0\.\d+, wanted at least 0.6$", done, re.MULTILINE)
     (tmp_path / "notes").mkdir()

@@ -48,5 +48,5 @@ def test_each_measured_number_of_the_first_pages_comes_from_a_run(page):
 @pytest.mark.parametrize(
     "figure", ["takes 1.3 ms", "8.4 GB of files", "0.7 %", "twice as fast: 2 times"]
 )
-def test_a_number_by_hand_would_be_noticed(figure):
+def test_a_number_written_by_hand_would_be_detected(figure):
     assert MEASURED.search(figure)

@@ -77,7 +77,7 @@ def in_memory(*arguments):
 
 
 @pytest.mark.others
-def test_another_package_can_t_take_the_place_of_what_ours_bring(monkeypatch):
+def test_another_package_cannot_replace_a_built_in_plugin(monkeypatch):
     entries = [EntryPoint("http", "somewhere:open_url", plugins.STORES)]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
     assert plugins.target_of(plugins.STORES, "http").startswith("retrieval_store_server.")

@@ -84,7 +84,7 @@ def test_a_query_is_a_span_with_its_plan_and_numbers(client, spans):
 
 @pytest.mark.embedded
 @pytest.mark.local
-def test_a_write_is_a_span_with_what_it_wrote(client, spans):
+def test_a_span_of_a_write_has_its_sizes(client, spans):
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     collection.delete(where={"n": 1})
@@ -338,7 +338,7 @@ def test_metrics_report_what_lags_behind(tmp_path):
 
 @with_codes
 @pytest.mark.parametrize("removed", ["deleted", "replaced"])
-def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monkeypatch, removed):
+def test_deleted_vectors_are_not_missed_among_the_codes(tmp_path, monkeypatch, removed):
     eager_codes(monkeypatch)
     # Nobody makes codes meanwhile.
     tuned(monkeypatch, fresh_cells=sys.maxsize, maintenance_every=sys.maxsize)

@@ -111,7 +111,7 @@ print(len(windows.refused))
     assert others == ["new", "[]", "501", "501", "0"]
 
 
-def test_a_collection_whose_files_are_in_use_is_deleted_and_they_go_later(tmp_path):
+def test_a_collection_with_files_in_use_is_deleted_and_they_are_removed_later(tmp_path):
     code = """
 def make(client):
     client.create_collection("notes", embedding_function=None).add("a", numpy.ones(8))
@@ -179,7 +179,7 @@ OTHERWISE = (
     "test_endless_inputs_are_no_snapshot",
     "test_the_folder_of_another_user_stays",
     "test_optimizing_forgets_files_that_cannot_be_made_anew",
-    "test_optimizing_removes_what_is_lost_and_leaves_what_is_in_use",
+    "test_optimizing_removes_leftovers_and_leaves_files_in_use",
     "test_a_collection_deleted_while_its_index_is_saved_is_not_found",
     "test_a_collection_deleted_by_another_process_holds_no_files_open",
     "test_a_compaction_that_fails_leaves_nothing_of_the_new_generation",

@@ -99,7 +99,7 @@ def test_numbers_of_numpy_are_numbers(filled):
 
 
 @pytest.mark.filterwarnings("ignore:`recreate_collection`:DeprecationWarning")
-def test_a_collection_that_cannot_be_made_anew_stays(filled):
+def test_a_collection_that_cannot_be_recreated_stays(filled):
     empty = models.VectorParams(size=0, distance=models.Distance.DOT)
     with pytest.raises(Refused, match="value 0 invalid"):
         filled.recreate_collection("c", empty)
@@ -138,7 +138,7 @@ def test_clients_that_make_one_vector_name_at_once_share_it_and_nothing_is_lost(
     assert failures == []
 
 
-def test_a_point_that_comes_and_goes_in_one_batch_leaves_no_trace(filled):
+def test_a_point_added_and_deleted_in_one_batch_leaves_no_trace(filled):
     config = models.DenseVectorNameConfig(
         dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
     )

@@ -208,7 +208,7 @@ def having(point):
 
 
 @pytest.mark.parametrize("value", [None, "text", True, {"x": 1}, [True]])
-def test_a_default_counts_where_an_index_of_numbers_holds_nothing(qdrant, value):
+def test_a_default_applies_where_a_number_index_has_no_value(qdrant, value):
     put(qdrant, {1: {"p": value}, 2: {}})
     assert scored(qdrant, "p", {"p": 7}, 2) == 7
     refused(lambda: scored(qdrant, "p", {"p": 7}), 400)  # something else is there
@@ -268,7 +268,7 @@ def test_groups_of_an_order_have_the_least_values_first(qdrant):
 @pytest.mark.parametrize(
     "vector", [[], {"": []}, {"none": []}], ids=["alone", "by name", "of no name"]
 )
-def test_a_vector_of_no_numbers_is_refused_and_nothing_is_written(qdrant, vector):
+def test_an_empty_vector_is_refused_and_nothing_is_written(qdrant, vector):
     put(qdrant, {1: {"n": 1}})
     before = qdrant.scroll("c", with_vectors=True)
     refused(lambda: qdrant.upsert("c", [models.PointStruct(id=2, vector=vector)]), 422)
@@ -293,7 +293,7 @@ def test_vectors_of_missing_points_are_reported_as_that(qdrant):
     refused(lambda: qdrant.update_vectors("c", given), 400)
 
 
-def test_an_index_that_is_not_there_can_be_dropped(qdrant):
+def test_a_missing_index_can_be_dropped(qdrant):
     assert qdrant.delete_payload_index("c", "never").status == models.UpdateStatus.COMPLETED
     refused(lambda: qdrant.delete_payload_index("c", ""), 404)
     refused(lambda: qdrant.delete_payload_index("c", "no path"), 400)
@@ -331,7 +331,7 @@ def test_dicts_are_taken_where_models_are_wanted(qdrant):
 # Shard keys
 
 
-def test_a_shard_key_is_one_that_is_not_there(qdrant):
+def test_an_unknown_shard_key_is_refused(qdrant):
     put(qdrant, {1: None})
     key = {"shard_key_selector": "eu"}
     for call in (
@@ -387,7 +387,7 @@ def test_vectors_for_turbo_quantization_are_stored_exactly(qdrant):
     assert found.vector == pytest.approx([0.123456, 3.0], rel=1e-7)
 
 
-def test_where_things_are_held_is_shown_as_it_was_given(qdrant):
+def test_memory_settings_are_shown_as_they_were_passed(qdrant):
     memory = {"memory": models.Memory.PINNED, "on_disk": False}
     held = {"memory": models.Memory.CACHED, "on_disk": False}
     vectors = models.VectorParams(
@@ -526,7 +526,7 @@ def test_strict_mode_bounds_vectors_that_are_updated_as_those_that_are_written(q
     assert qdrant.retrieve("m", [1], with_vectors=True)[0].vector == {"m": [[1.0, 2.0]]}
 
 
-def test_rates_are_a_servers_and_here_they_are_kept_alone(qdrant):
+def test_rate_limits_apply_on_a_server_and_are_only_stored_here(qdrant):
     put(qdrant, {1: None})
     strict(qdrant, read_rate_limit=1, write_rate_limit=1)
     for _ in range(3):

@@ -86,7 +86,7 @@ def most_held(call):
         tracemalloc.stop()
 
 
-def test_few_tokens_of_texts_are_held_at_once(monkeypatch):
+def test_few_tokens_of_texts_are_in_memory_at_once(monkeypatch):
     rng, rows = np.random.default_rng(0), np.arange(1_000)
     words = [f"word{i}" for i in range(50)]
     texts = [" ".join(rng.choice(words, 200).tolist()) for _ in rows]
@@ -154,7 +154,7 @@ def test_pages_by_a_number_are_those_of_all_points(engine, monkeypatch):
                 assert [(record.order_value, record.id) for record in records] == expected
 
 
-def test_sparse_products_that_float32_has_no_room_for_hide_nothing(engine):
+def test_sparse_products_beyond_float32_hide_no_hit(engine):
     sparse = models.SparseVector
     engine.create_collection("things", sparse_vectors_config={"s": models.SparseVectorParams()})
     stored = [([1, 2], [3e38, 3e38]), ([1], [1.0]), ([2], [1.0]), ([1, 2], [2.0, 1.0])]

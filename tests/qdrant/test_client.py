@@ -127,7 +127,7 @@ def test_an_error_shows_the_line_that_called_and_one_of_ours():
 @pytest.mark.filterwarnings(  # of a file that local mode leaves open
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-def test_local_mode_and_we_keep_out_of_each_others_directories(tmp_path):
+def test_local_mode_and_our_client_refuse_each_others_directories(tmp_path):
     theirs = qdrant_client.QdrantClient(path=str(tmp_path / "theirs"))
     theirs.create_collection("things", PARAMS)
     theirs.close()

@@ -204,7 +204,7 @@ def test_a_collection_that_is_not_there_is_missed_by_name(qdrant):
 
 
 @pytest.mark.filterwarnings("ignore:.*recreate_collection")
-def test_recreating_leaves_nothing_of_what_was(things):
+def test_recreating_leaves_nothing_of_the_old_collection(things):
     things.upsert("things", [point(1, {"n": 1}, [1, 2])])
     things.create_payload_index("things", "n", "integer")
     things.recreate_collection("things", models.VectorParams(size=3, distance=COSINE))
@@ -377,7 +377,7 @@ def test_a_setting_may_have_the_value_of_a_bound_and_a_vector_the_name_of_a_sett
     assert things.get_collection("new").config.strict_mode_config.max_query_limit == 1
 
 
-def test_metadata_that_equals_what_was_there_is_shown_as_it_is_now(things):
+def test_metadata_equal_to_the_stored_one_is_shown_in_its_new_form(things):
     for value in (1, True, 1.0):
         things.update_collection("things", metadata={"v": value})
         shown = things.get_collection("things").config.metadata["v"]
@@ -560,7 +560,7 @@ def test_payload_indexes_are_reported_with_how_many_points_they_hold(things):
     assert things.get_collection("things").payload_schema.keys() == schema.keys()
 
 
-def test_an_index_decides_what_is_found_and_dropping_it_undoes_that(things):
+def test_an_index_decides_the_meaning_of_conditions_until_it_is_dropped(things):
     things.upsert("things", [point(1, {"n": 1}), point(2, {"n": 1.5}), point(3, {"n": "1"})])
 
     def found(condition):

@@ -232,7 +232,7 @@ def test_groups_of_an_order_have_a_point_once(qdrant):
         assert [hit.id for hit in found.groups[0].hits] == [1, 2, 3]
 
 
-def test_a_group_of_a_negative_number_has_no_point_elsewhere(qdrant):
+def test_lookups_ignore_groups_of_negative_numbers(qdrant):
     qdrant.set_payload("c", {"m": -5}, points=[1])
     qdrant.set_payload("c", {"m": 2}, points=[2])
     found = qdrant.query_points_groups(
@@ -280,7 +280,7 @@ def test_a_key_that_is_none_is_refused_where_nothing_is_stored_too(qdrant, key):
             qdrant.facet(name, key)
 
 
-def test_numbers_that_are_none_are_no_weights(qdrant):
+def test_invalid_numbers_are_no_weights(qdrant):
     prefetch = [models.Prefetch(query=[1.0, 0.0], using="dot")] * 2
     rrf = models.RrfQuery(rrf=models.Rrf(weights=[1.0, float("nan")]))
     with pytest.raises(Refused, match="finite"):

@@ -46,7 +46,7 @@ def each_way(condition):
     st.lists(strategies.conditions, min_size=1, max_size=20),
     strategies.indexes,
 )
-def test_a_condition_finds_what_that_engine_finds(payloads, conditions, indexes):
+def test_a_condition_matches_as_in_that_engine(payloads, conditions, indexes):
     with both(payloads, indexes) as (edge, ours):
         for condition in conditions:
             for query in each_way(condition):

@@ -86,7 +86,7 @@ def test_collection_reads_what_qdrant_client_has_made(qdrant, ours, distance):
     assert words["ids"] == [["7"]]
 
 
-def test_collection_writes_into_what_qdrant_client_has_made(qdrant, ours):
+def test_collection_writes_into_collections_of_qdrant_client(qdrant, ours):
     filled(qdrant, models.Distance.COSINE)
     qdrant.create_payload_index("things", "n", models.PayloadSchemaType.INTEGER)
     collection = ours.get_collection("things", embedding_function=None)
@@ -270,7 +270,7 @@ def collection(ours):
     return collection
 
 
-def test_qdrant_client_reads_what_collection_has_made(qdrant, collection):
+def test_qdrant_client_reads_what_collection_has_written(qdrant, collection):
     found = qdrant.scroll("things", with_vectors=True)[0]
     assert [one.id for one in found] == [UUID, "7", "a", "zz"]
     assert [one.payload for one in found] == [

@@ -179,7 +179,7 @@ def within(memory):
         yield
 
 
-def test_filters_merged_for_prefetches_are_counted_and_share_what_they_hold(filled):
+def test_filters_merged_for_prefetches_are_counted_and_share_their_terms(filled):
     one = models.FieldCondition(key="v", match=models.MatchValue(value=0))
     ids = models.HasIdCondition(has_id=[*range(10_000)])
     query = models.FusionQuery(fusion=models.Fusion.RRF)

@@ -357,7 +357,7 @@ def test_vectors_of_each_kind_are_replaced_one_by_one(qdrant):
     assert vectors(qdrant)[1]["a"] == [2.0, 2.0] and vectors(qdrant)[1]["m"] == [[1.0, 1.0]]
 
 
-def test_vectors_of_points_that_are_not_there_are_refused_wholly(qdrant):
+def test_vectors_of_missing_points_are_refused_as_a_whole(qdrant):
     qdrant.upsert("things", [point(1, None, a=[1, 1])])
     with pytest.raises(Refused, match="77") as caught:
         qdrant.update_vectors(
@@ -555,7 +555,7 @@ def test_scrolling_starts_at_an_id_that_need_not_be_there(qdrant):
     assert ids(qdrant, offset=LARGEST) == [A, B]
 
 
-def test_points_come_in_the_order_of_a_number_from_a_value_on(qdrant):
+def test_points_are_ordered_by_a_number_from_a_start_value(qdrant):
     qdrant.create_payload_index("things", "n", models.PayloadSchemaType.INTEGER)
     qdrant.upsert("things", [point(i, {"n": n}) for i, n in enumerate([5, 3, [1, 9], "x", 3, 7])])
 

@@ -103,7 +103,7 @@ def test_a_snapshot_is_described_listed_and_deleted(qdrant, store):
     )
 
 
-def test_a_collection_becomes_again_what_it_was(qdrant, store):
+def test_a_collection_returns_to_its_earlier_content(qdrant, store):
     before = everything(qdrant)
     taken = qdrant.create_snapshot("things")
     qdrant.delete("things", models.Filter())
@@ -153,7 +153,7 @@ def test_the_target_of_an_alias_is_replaced_and_the_alias_stays(qdrant, store):
     assert qdrant.list_snapshots("live") == [taken]
 
 
-def test_other_clients_find_what_was_recovered(qdrant, store):
+def test_other_clients_find_recovered_collections(qdrant, store):
     taken = qdrant.create_snapshot("things")
     with QdrantClient(path=store) as other:
         assert other.count("things").count == 21
@@ -232,7 +232,7 @@ def test_nothing_is_fetched(qdrant, location):
         qdrant.recover_snapshot("things", location)
 
 
-def test_names_never_lead_outside(qdrant, store):
+def test_names_never_resolve_outside(qdrant, store):
     taken = qdrant.create_snapshot("things")
     secret = store / "snapshots" / "secret.snapshot"
     secret.write_text("mine")

@@ -458,11 +458,11 @@ class Writes(RuleBasedStateMachine):
 
 
 @pytest.mark.property
-def test_any_order_of_writes_leaves_what_was_written():
+def test_any_order_of_writes_gives_the_expected_content():
     run_state_machine_as_test(Writes, settings=turns(8, 20))
 
 
 @pytest.mark.slow
 @pytest.mark.property
-def test_any_long_order_of_writes_leaves_what_was_written():
+def test_any_long_order_of_writes_gives_the_expected_content():
     run_state_machine_as_test(Writes, settings=turns(150, 60))

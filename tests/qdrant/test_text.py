@@ -74,7 +74,7 @@ def asked_for(text):
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
-def test_an_index_of_texts_finds_what_that_engine_finds(tokenizer, options):
+def test_a_text_index_matches_as_in_that_engine(tokenizer, options):
     index = models.TextIndexParams(type="text", tokenizer=tokenizer, **options)
     payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
     with both(payloads, {"t": index}) as (edge, ours):

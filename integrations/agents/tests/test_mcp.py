@@ -191,7 +191,7 @@ def test_several_on_one_directory_lose_nothing(start, tmp_path):
     assert [one.call("get", limit=1)["total"] for one in servers] == [51] * 5
 
 
-def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
+def test_a_client_that_disconnects_does_not_affect_others(start, store):
     servers = [start(store, "--write") for _ in range(2)]
     threading.Timer(0.05, servers[0].process.kill).start()
     with contextlib.suppress(ValueError, OSError, AssertionError):

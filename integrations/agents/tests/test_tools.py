@@ -540,7 +540,9 @@ def test_collections_of_the_qdrant_front_are_left_out_and_models_stay_loaded(tmp
             source.create("points", False)
 
 
-def test_a_collection_that_is_gone_or_damaged_leaves_the_others_described(tmp_path, monkeypatch):
+def test_a_missing_or_damaged_collection_does_not_affect_the_description_of_others(
+    tmp_path, monkeypatch
+):
     with retrieval_store.Client(tmp_path) as client:
         sound = client.create_collection("sound", embedding_function=None)
         sound.add(["1"], [[1.0]], documents=["x"])

@@ -91,7 +91,7 @@ def test_if_a_node_is_down_the_next_is_called_at_once_and_from_then_on(nodes, cl
     assert sum(pauses) == 0
 
 
-def test_a_write_that_may_have_been_taken_is_repeated_by_the_next(nodes, cluster):
+def test_an_uncertain_write_is_repeated_with_the_next(nodes, cluster):
     nodes.failing["a"] = BROKEN
     cluster.call("delete", "things", points_selector=[1], wait=True)
     assert nodes.asked == ["a", "b"]

@@ -112,7 +112,7 @@ def test_hits_of_a_filter_that_a_server_cannot_express_are_found_by_their_ids(
     assert there.query(**none)["ids"] == [[], [], []]
 
 
-def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, here):
+def test_many_questions_are_sent_in_several_requests(monkeypatch, recorder, there, here):
     tuned(monkeypatch, cluster_compared=4 * MANY, cluster_hits=60)
     for how, most in (({"exact": True}, 4), ({}, 5)):
         recorder.calls.clear()
@@ -148,7 +148,7 @@ def test_a_page_of_a_filter_is_not_reached_through_all_before_it(recorder, there
         assert page["ids"] == here.get(where=where, limit=20, offset=offset)["ids"]
 
 
-def test_a_fork_of_long_documents_goes_in_requests_of_a_bounded_size(
+def test_a_fork_of_long_documents_uses_requests_of_bounded_size(
     monkeypatch, recorder, store, there
 ):
     tuned(monkeypatch, cluster_fork_bytes=20_000)
@@ -202,7 +202,7 @@ def test_of_two_renames_to_one_name_one_is_refused(recorder, store, server):
     assert store.get_collection("live").id == one.id
 
 
-def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store, server):
+def test_a_record_added_by_another_meanwhile_stays(recorder, store, server):
     things = store.create_collection("things", embedding_function=None)
     with closing(server.client()) as client:
         others = retrieval_store.Client(qdrant_client=client).get_collection("things")
@@ -232,9 +232,7 @@ def test_distances_of_many_hybrid_queries_are_requested_at_once(recorder, there)
         np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_groups_that_are_fuller_than_shown_and_what_has_lists_are_all_found(
-    monkeypatch, recorder, store
-):
+def test_full_groups_and_points_with_lists_are_all_found(monkeypatch, recorder, store):
     tuned(monkeypatch, cluster_groups_after=20)
     metadatas = [{"k": i % 3, "l": i % 3} for i in range(300)]
     metadatas[250] = {"k": 0, "l": []}

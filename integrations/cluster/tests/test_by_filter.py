@@ -254,7 +254,7 @@ def test_a_few_floats_are_counted_one_by_one_and_many_by_reading(server, things)
     assert things.facet("number", limit=None)[-2:] == [(True, 1), ("x", 1)]
 
 
-def test_only_what_is_doubtful_is_read(server, things):
+def test_only_uncertain_points_are_read(server, things):
     things.add(ids="list", embeddings=[[0.0]], metadatas=[{"kind": ["k1", "k9"], "rest": 1.1}])
     things.add(ids="number", embeddings=[[0.0]], metadatas=[{"kind": 7}])
     values = [("k1", 21), ("k0", 20), ("k2", 20), ("k3", 20), ("k4", 20), (7, 1), ("k9", 1)]

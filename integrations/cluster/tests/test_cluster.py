@@ -129,7 +129,7 @@ def test_settings_of_words_are_fixed_and_ef_is_not(store):
 # vectors
 
 
-def test_vectors_come_back_as_given_though_qdrant_keeps_directions(store):
+def test_vectors_are_returned_as_passed_though_qdrant_stores_directions(store):
     things = store.create_collection(
         "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
     )
@@ -159,7 +159,7 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
 
 
 @pytest.mark.parametrize("nth", range(1, 6))
-def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(nth):
+def test_a_concurrent_first_write_is_seen_at_any_moment(nth):
     with closing(Server()) as server, closing(server.client()) as qdrant:
         store = retrieval_store.Client(qdrant_client=qdrant)
         things = store.create_collection("things", embedding_function=None)
@@ -368,7 +368,7 @@ def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):
     assert store.create_collection("things", embedding_function=None).count() == 0
 
 
-def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypatch):
+def test_a_creation_with_a_lost_response_is_found(qdrant, monkeypatch):
     tuned(monkeypatch, cluster_pauses=(0.0,))
 
     class Lossy:
@@ -400,7 +400,7 @@ def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypat
     assert (things.fork("fork").get()["ids"], lossy.unlucky) == (["a"], set())
 
 
-def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
+def test_a_collection_recreated_by_another_is_not_written_to(qdrant, store):
     old = store.create_collection("things", embedding_function=None)
     old.add(ids="a", embeddings=[[1, 2]])
     other = retrieval_store.Client(qdrant_client=qdrant)
@@ -417,7 +417,7 @@ def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
     assert new.get()["ids"] == []
 
 
-def test_a_collection_made_anew_by_another_is_soon_not_read(qdrant, store, monkeypatch):
+def test_a_collection_recreated_by_another_is_soon_not_read(qdrant, store, monkeypatch):
     old = store.create_collection("things", embedding_function=None)
     old.add(ids="a", embeddings=[[1, 2]], metadatas=[{"a": 1}])
     other = retrieval_store.Client(qdrant_client=qdrant)

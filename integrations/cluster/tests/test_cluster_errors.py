@@ -211,7 +211,7 @@ def test_a_server_that_is_not_qdrant_is_refused_at_once():
         assert (other.versions, other.requests) == (1, 0)
 
 
-def test_a_list_of_collections_that_is_none_is_no_qdrants():
+def test_an_invalid_list_of_collections_is_not_from_qdrant():
     for answer in (httpx.Response(200, json={}), httpx.Response(307)):
         message = failing(Cluster.collections, Answers(answer).cluster())
         assert message == f"there is no Qdrant at {URL}"
@@ -221,8 +221,8 @@ def test_a_list_of_collections_that_is_none_is_no_qdrants():
     ("answer", "expected"),
     [
         (httpx.Response(302), f"there is no Qdrant at {URL}"),
-        (httpx.Response(200, html="<html>"), "answers when counting points of 'things' can't be"),
-        (httpx.Response(200, json={}), "answers when counting points of 'things' can't be"),
+        (httpx.Response(200, html="<html>"), "when counting points of 'things' can't be parsed"),
+        (httpx.Response(200, json={}), "when counting points of 'things' can't be parsed"),
         (said(500, TONIC.replace("error trying to connect", "No space left")), "disk of a node"),
     ],
 )

@@ -86,7 +86,7 @@ def lived(faults):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_failure_at_any_call_is_not_noticed(fault):
+def test_a_single_failure_of_any_call_is_invisible(fault):
     _, requests = lived(None)
     for nth in range(1, requests + 1, 6):
         failures, _ = lived(lambda number, method, path, nth=nth: fault if number == nth else None)

@@ -172,7 +172,7 @@ def test_strings_that_are_no_times_break_nothing(graph):
     assert not goes_beyond(graph, things, WHERES["day"], 2 * links.OFTEN)
 
 
-def test_a_limit_of_candidates_is_kept(graph):
+def test_the_limit_of_candidates_is_respected(graph):
     filled(graph)
     limit = models.StrictModeConfig(enabled=True, search_max_hnsw_ef=7)
     graph.update_collection("things", strict_mode_config=limit)
@@ -194,7 +194,7 @@ def test_it_is_measured_again_after_some_minutes(graph, clock):
     assert goes_beyond(graph, things, where)
 
 
-def test_a_measurement_that_fails_leaves_what_was_known(graph, clock, monkeypatch):
+def test_a_failed_measurement_keeps_the_earlier_one(graph, clock, monkeypatch):
     things, where = filled(graph), {"word": "x3"}
     graph.misses = 0
     assert not goes_beyond(graph, things, where, 1 + links.OFTEN)

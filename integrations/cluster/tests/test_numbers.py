@@ -42,7 +42,7 @@ numbers = neighbours() | st.integers(-(2**63), 2**64 - 1) | st.integers(2**53 - 
 
 @settings(max_examples=25)
 @given(neighbours(), neighbours())
-def test_a_kept_number_stays_on_its_side_of_sharp_ones(number, limit):
+def test_a_rounded_number_stays_on_its_side_of_unrounded_limits(number, limit):
     if survives_rounding(limit):
         assert (number > limit, number == limit) == (
             encode_value(number) > limit,
@@ -153,7 +153,7 @@ def test_ids_of_points_are_uuids_of_version_5(own):
 
 
 @pytest.mark.parametrize("own", [7, 2**63 - 1, 2**63, 2**64 - 1, "7", "18446744073709551615"])
-def test_ids_come_back_from_another_node_too(own):
+def test_ids_are_returned_from_another_node_too(own):
     payload = encode_point(held_of({"k": 1}, own))
     sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(payload))
     received = grpc.PointStruct.FromString(sent.SerializeToString())

@@ -154,7 +154,7 @@ def test_collections_replaced_by_others_are_skipped(server):
     assert parameters_of_query(server, things, recall=0.9).hnsw_ef == 256
 
 
-def test_a_limit_of_the_server_is_kept(server):
+def test_a_limit_of_the_server_is_respected(server):
     things = filled(server)
     server.update_collection(
         "things",

@@ -105,7 +105,7 @@ def test_batches_are_reported_in_order_once_durable(server, target):
     assert made.get(include=[])["ids"] == IDS
 
 
-def test_a_collection_that_is_replaced_meanwhile_takes_no_more(server, target):
+def test_a_collection_replaced_meanwhile_accepts_no_more_writes(server, target):
     target.create_collection("things", embedding_function=None)
     points = inside.named(target, "things")
 

@@ -124,7 +124,7 @@ def test_writes_and_deletes_keep_to_limits(truth, qdrant):
     assert things.get(where={"seen": True})["ids"] == IDS[60:]
 
 
-def test_limits_that_are_set_later_are_noticed(qdrant):
+def test_limits_that_are_set_later_are_respected(qdrant):
     things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
     queries = VECTORS[:40]
     before = things.query(query_embeddings=queries, n_results=10)

@@ -117,7 +117,7 @@ def test_the_error_names_the_index_that_the_key_may_not_create(server, qdrant, t
 
 
 @pytest.mark.parametrize("call", ["add", "get", "page", "query"])
-def test_limits_are_kept_whatever_call_is_the_first_to_hear_of_them(monkeypatch, call):
+def test_limits_are_respected_whichever_call_learns_them_first(monkeypatch, call):
     limited = models.StrictModeConfig(enabled=True, max_query_limit=50, upsert_max_batchsize=30)
     monkeypatch.setattr("tests.helpers.qdrant_server.server.STRICT", limited)
     ids = [f"p{i}" for i in range(200)]

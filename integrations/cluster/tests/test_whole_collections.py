@@ -110,7 +110,7 @@ def filled(store, count=300, name="things"):
     return things
 
 
-def test_each_that_stays_comes_once_whatever_is_written_meanwhile(store):
+def test_each_remaining_record_is_iterated_once_during_any_writes(store):
     things = filled(store)
     chance = random.Random(5)
     left, came = {f"p{i}" for i in range(300)}, []
@@ -155,7 +155,7 @@ def everything(collection):
     return {**records, "embeddings": np.asarray(records["embeddings"]).tolist()}
 
 
-def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(store):
+def test_a_fork_has_all_records_and_is_independent(store):
     configuration = {"hnsw": {"space": "cosine"}, "sparse": {}, "qdrant": {"on_disk": True}}
     things = store.create_collection("things", configuration, {"topic": "x"}, None)
     things.add(
@@ -210,7 +210,7 @@ def test_a_fork_that_fails_leaves_nothing():
     server.close()
 
 
-def test_a_fork_that_was_killed_is_no_collection_and_its_name_is_taken():
+def test_a_killed_fork_is_no_collection_and_its_name_is_taken():
     server = Server()
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)

@@ -312,7 +312,7 @@ def test_pictures_come_with_their_captions(folder):
     assert done.returncode == 1 and b"a.png" in done.stderr
 
 
-def test_a_folder_is_kept_in_step(folder):
+def test_a_folder_is_synced(folder):
     (folder / "notes").mkdir()
     (folder / "notes" / "a.md").write_text("# A\n\none")
     Image.new("RGB", (8, 8)).save(folder / "notes" / "b.png")

@@ -292,7 +292,7 @@ def test_links_to_files_are_followed_on_request(notes, folder, tmp_path):
     assert {one.path.name for one in report.unreadable} == {"broken.xlsx", "lost.md"}
 
 
-def test_a_reader_of_ones_own_comes_first(notes, folder):
+def test_a_users_own_reader_has_precedence(notes, folder):
     def reader(data, name):
         if name.endswith(".exe"):
             return [Section("what a program does", ("Programs",), page=7)]
@@ -375,9 +375,7 @@ def test_a_folder_is_watched(notes, folder):
     assert not thread.is_alive() and notes.get(ids=["new.md#0", "last.md#0"])["ids"]
 
 
-def test_records_of_files_that_are_not_listed_any_more_cost_no_look_at_all_the_others(
-    notes, folder, monkeypatch
-):
+def test_records_of_unlisted_files_are_found_without_reading_all_others(notes, folder, monkeypatch):
     looks, seen = [], []
 
     class Listed(list):

@@ -82,7 +82,7 @@ def novels(tmp_path):
     return directory
 
 
-def test_all_of_chroma_comes_over(novels, here):
+def test_all_of_chroma_is_imported(novels, here):
     before = content(novels)
     report = import_chroma(novels, here, batch=100)
     assert content(novels) == before
@@ -412,7 +412,7 @@ def _comparable(vector):
 
 
 @pytest.mark.parametrize("front", ["direct", "qdrant"])
-def test_all_of_local_mode_comes_over(points, tmp_path, front):
+def test_all_of_local_mode_is_imported(points, tmp_path, front):
     before = content(points)
     if front == "qdrant":
         with retrieval_store.qdrant.QdrantClient(path=str(tmp_path / "here")) as client:
@@ -507,7 +507,7 @@ def table(tmp_path):
     return tmp_path / "lance", rows
 
 
-def test_all_of_lancedb_comes_over(table, here):
+def test_all_of_lancedb_is_imported(table, here):
     directory, rows = table
     before = content(directory)
     report = import_lancedb(directory, here, batch=100)
@@ -600,7 +600,7 @@ def index_of(faiss, path, kind, metric=None, numbers=None):
 
 
 @pytest.mark.parametrize("kind", ["Flat", "IDMap,Flat", "IDMap2,Flat", "HNSW8", "IVF4,Flat", "SQ8"])
-def test_an_index_of_faiss_and_its_records_come_over(faiss, kind, tmp_path, here):
+def test_an_index_of_faiss_and_its_records_are_imported(faiss, kind, tmp_path, here):
     numbers = [3 * i for i in reversed(range(COUNT))] if "IDMap" in kind else None
     index_of(faiss, tmp_path / "an.index", kind, faiss.METRIC_INNER_PRODUCT, numbers)
     lines = tmp_path / "records.jsonl"

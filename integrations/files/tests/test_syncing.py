@@ -224,7 +224,7 @@ def test_texts_are_split_as_requested(notes, make, folder):
             sync_folder(notes, folder, chunk=chunk)
 
 
-def test_only_what_it_made_of_this_folder_is_touched(notes, folder, tmp_path):
+def test_only_records_of_this_folder_are_touched(notes, folder, tmp_path):
     write(tmp_path / "other" / "c.md", "of another folder")
     sync_folder(notes, tmp_path / "other")
     mine = {"source": str(folder)}
@@ -291,7 +291,7 @@ def test_a_record_that_comes_meanwhile_is_not_replaced(folder, embed):
     assert state(notes)["red.png"][0] == "mine"
 
 
-def test_a_record_that_takes_the_place_of_its_own_meanwhile_is_not_replaced(folder):
+def test_a_record_that_replaces_an_own_one_meanwhile_is_not_replaced(folder):
     intruders = []
 
     def embed(texts):
@@ -431,7 +431,7 @@ def test_unreadable_files_keep_their_records_and_are_reported(notes, folder, mon
     assert sync_folder(notes, folder).added == ("hid/b.txt", "hid/er/d.md")
 
 
-def test_a_file_that_cannot_be_looked_for_is_not_gone(notes, folder, monkeypatch):
+def test_a_file_whose_existence_is_unknown_is_not_missing(notes, folder, monkeypatch):
     sync_folder(notes, folder)
     before = state(notes)
     (folder / "a.md").unlink()
@@ -626,7 +626,7 @@ def elsewhere(request, tmp_path):
         yield request.getfixturevalue(request.param)
 
 
-def test_collections_of_every_kind_are_kept_in_step(elsewhere, make, folder, embed):
+def test_collections_of_every_kind_are_updated(elsewhere, make, folder, embed):
     notes = elsewhere.create_collection(
         "notes", embedding_function=embed, data_loader=ImageLoader()
     )
@@ -750,7 +750,7 @@ def test_an_embedding_function_reads_all_of_each_passage():
     assert max(embed.count_tokens(passages_of(text, function=embed, overlap=40))) <= 256
 
 
-def test_a_function_that_counts_no_tokens_gets_fewer_words_where_it_reads_less():
+def test_a_function_without_token_counts_gets_shorter_passages():
     def embed(texts):
         return [[1.0] for _ in texts]
 

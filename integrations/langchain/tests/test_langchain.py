@@ -147,7 +147,7 @@ def ids_of(documents):
     return [document.id for document in documents]
 
 
-def test_metadata_text_and_id_come_back_as_they_went_in(make):
+def test_metadata_text_and_id_are_returned_unchanged(make):
     filled = make(Letters())
     filled.add_texts(TEXTS, METADATAS, ids=["a", "b", "c", "d"])
     for found in (filled.get_by_ids(["a", "b", "c", "d"]), filled.similarity_search("x", k=10)):

@@ -231,9 +231,7 @@ def test_an_open_collection_keeps_its_settings_and_others_are_a_conflict(store):
 
 
 @pytest.mark.parametrize("step", ["replace_function", "open_existing"])
-def test_a_collection_deleted_as_it_is_opened_is_made_as_if_it_had_not_been_there(
-    monkeypatch, step
-):
+def test_a_collection_deleted_while_it_is_opened_is_created_anew(monkeypatch, step):
     made = {"collection_metadata": {"by": "me"}, "sparse_embedding": BM25Embedding()}
     with retrieval_store.Client() as client:
 
@@ -371,7 +369,7 @@ def test_objects_like_embeddings_are_taken_also_by_async_methods():
         assert asyncio.run(main(store)) == ["cat"]
 
 
-def test_a_stream_is_read_beside_the_loop(store):
+def test_a_stream_is_read_outside_of_the_loop(store):
     ticks = []
 
     def slow():

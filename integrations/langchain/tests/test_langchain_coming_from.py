@@ -113,7 +113,7 @@ def test_documents_are_updated_and_ids_that_are_not_there_passed_over(filled, ca
         filled.update_documents(["a"], [document, document])
 
 
-def test_a_collection_is_deleted_and_made_anew(tmp_path):
+def test_a_collection_is_deleted_and_created_again(tmp_path):
     with RetrievalStore(Letters(), path=tmp_path, distance="l2") as store:
         store.add_texts(TEXTS)
         store.reset_collection()
@@ -425,7 +425,7 @@ def answers(pickled, query):
         return ids_of(store.similarity_search(query, 1))
 
 
-def test_a_store_goes_to_worker_processes_and_is_opened_there(tmp_path):
+def test_a_store_is_passed_to_worker_processes_and_opened_there(tmp_path):
     with RetrievalStore(DeterministicFakeEmbedding(size=8), path=tmp_path) as store:
         store.add_texts(["one", "two"], ids=["1", "2"])
         pickled = pickle.dumps(store)

@@ -190,7 +190,7 @@ def test_conditions_nest(filled):
     assert len(ask(filled, filters=MetadataFilters(filters=[])).ids) == 4
 
 
-def test_nodes_come_back_whole_with_similarities(filled):
+def test_nodes_are_returned_whole_with_similarities(filled):
     result = ask(filled, similarity_top_k=2)
     assert result.ids == ["a", "b"]
     cosine = 0.9 / np.linalg.norm([0.9, 0.1])
@@ -285,7 +285,7 @@ def test_hybrid_of_vectors_alone_gives_the_same_similarities(make):
         ask(store, **half, query_str="swims")
 
 
-def test_hybrid_goes_from_words_to_vectors_by_alpha(filled):
+def test_hybrid_shifts_from_words_to_vectors_with_alpha(filled):
     def hybrid(**more):
         return ask(filled, mode=VectorStoreQueryMode.HYBRID, query_str="swims", **more)
 
@@ -714,7 +714,7 @@ def test_places_of_images_come_back_as_text(tmp_path, requested):
     assert seen == []
 
 
-def test_no_place_of_a_point_of_others_is_looked_at(tmp_path, requested):
+def test_uris_of_foreign_points_are_not_read(tmp_path, requested):
     url, seen = requested
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)

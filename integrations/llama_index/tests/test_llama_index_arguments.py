@@ -216,7 +216,7 @@ def test_other_types_are_refused_by_name(store, call, message):
         {"start_char_idx": 2**70},
     ],
 )
-def test_nodes_that_cant_be_kept_are_refused(store, fields):
+def test_nodes_that_cannot_be_stored_are_refused(store, fields):
     node = TextNode(**{"text": "t", "embedding": [1.0, 0.0], **fields})
     with pytest.raises(InvalidArgumentError):
         store.add([node])

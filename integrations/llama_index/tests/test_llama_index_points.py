@@ -146,7 +146,7 @@ def written(count=5):
 
 
 @pytest.mark.parametrize("kind", ["chroma", "qdrant"])
-def test_nodes_that_llama_indexes_other_stores_wrote_here_are_what_they_were(tmp_path, kind):
+def test_nodes_written_here_by_llama_indexes_other_stores_are_unchanged(tmp_path, kind):
     nodes = written(4)
     theirs = pytest.importorskip(f"llama_index.vector_stores.{kind}")
     if kind == "chroma":

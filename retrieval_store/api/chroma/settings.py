@@ -1,5 +1,5 @@
-"""Settings, tenants and databases of Chroma. They are accepted if this package behaves so anyway,
-and otherwise refused by name."""
+"""Settings, tenants and databases of Chroma. A setting is accepted if it describes what this
+package does anyway, and otherwise refused by name."""
 
 import os
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ def write(things, ids, seed, numbers_alone=False):
     )
 
 
-def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point(monkeypatch):
+def test_a_cached_filter_is_not_evaluated_again_for_a_write_to_another_point(monkeypatch):
     evaluated = noted(monkeypatch, "evaluate_filter")
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
@@ -61,7 +61,7 @@ def test_ranges_used_once_are_not_cached():
 
 
 @pytest.mark.parametrize("changes", [False, True])
-def test_a_reader_that_began_before_a_write_sees_what_was_there(tmp_path, changes):
+def test_a_reader_that_began_before_a_write_sees_the_earlier_state(tmp_path, changes):
     with retrieval_store.Client(tmp_path) as client, ThreadPoolExecutor(1) as other:
         things = client.create_collection("things", embedding_function=None)
         vectors = np.random.default_rng(0).standard_normal((90, DIMENSION))

@@ -63,7 +63,7 @@ def test_existing_columns_are_read_while_another_is_built(store):
         assert found == [[97, 98, 99]]
 
 
-def test_a_short_read_waits_for_no_other_one_in_memory():
+def test_short_reads_in_memory_do_not_wait_for_each_other():
     store = inside.opened(None)
     points = points_of(store, v="l2")
     points.put(PointBatch([1, 2], {}), ADD)

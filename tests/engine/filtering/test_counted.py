@@ -46,7 +46,7 @@ def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, co
     assert points.number(expression) == count
 
 
-def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
+def test_after_the_time_limit_the_partial_result_is_returned(points, monkeypatch):
     set_clock(monkeypatch, "counting", Ticking())
     expression = parse_where({"n": {"$gte": 0}})
     assert points.count_within(expression, 2.5) == (1_000, False)

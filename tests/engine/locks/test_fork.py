@@ -94,7 +94,7 @@ def test_writes_of_a_child_outlast_the_parents_closing(tmp_path):
         assert client.get_collection("things").get()["ids"] == ["1", "2", "3"]
 
 
-def test_a_fork_comes_about_while_threads_keep_a_store_busy(tmp_path):
+def test_a_fork_succeeds_while_threads_keep_a_store_busy(tmp_path):
     stop = threading.Event()
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
@@ -215,7 +215,7 @@ print(os.waitpid(child, 0)[1])
 """
 
 
-def test_a_child_writes_although_another_thread_was_loading_what_writes(tmp_path):
+def test_a_child_can_write_if_another_thread_was_importing_the_writer(tmp_path):
     module = "retrieval_store.engine.transaction"
     command = [sys.executable, "-c", LOADING, str(tmp_path), module]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -140,7 +140,9 @@ def test_a_child_forked_during_a_compaction_removes_nothing_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-def test_the_background_removes_what_a_process_left_that_died_after_the_switch(tmp_path, is_full):
+def test_the_background_removes_leftovers_of_a_process_that_died_after_the_switch(
+    tmp_path, is_full
+):
     store, points, files = dead_by_half(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         # Also what an earlier failure would remove.
@@ -212,7 +214,7 @@ def test_the_background_leaves_a_generation_that_another_process_makes(tmp_path)
     store.close()
 
 
-def test_which_generation_counts_is_durable_before_the_one_before_goes(tmp_path, monkeypatch):
+def test_the_switch_of_generations_is_durable_before_old_files_are_removed(tmp_path, monkeypatch):
     store, points, files = dead_by_half(tmp_path)
     seen = []
     steps.around(

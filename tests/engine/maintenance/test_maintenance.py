@@ -130,7 +130,7 @@ def test_stats_report_maintenance(client):
     assert things.stats()["maintenance"] is None
 
 
-def test_no_byte_of_what_was_deleted_is_left_in_any_file(tmp_path):
+def test_no_byte_of_deleted_data_is_in_any_file(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = churned(client, 400)
         things.add(ids="marked", embeddings=np.full(DIMENSION, 0.123456), documents="doomed")
@@ -149,7 +149,7 @@ def test_no_byte_of_what_was_deleted_is_left_in_any_file(tmp_path):
         assert things.count() == 200
 
 
-def test_others_read_and_write_on_while_it_happens(tmp_path):
+def test_others_read_and_write_during_maintenance(tmp_path):
     collection = first_version(tmp_path)
     with (
         running(rewrite_all, tmp_path, POINTS) as writer,
@@ -299,7 +299,7 @@ def test_the_lock_stays_when_the_store_is_opened_and_closed_by_another_path(tmp_
         assert alone_elsewhere() == "True"
 
 
-def test_the_lock_does_not_live_on_in_a_child_that_was_forked_meanwhile(tmp_path):
+def test_a_child_forked_meanwhile_does_not_keep_the_lock(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[[1.0]])

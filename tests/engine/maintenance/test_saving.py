@@ -52,7 +52,7 @@ def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
 
 
 @pytest.mark.usefixtures("in_background")
-def test_closing_leaves_to_the_next_process_what_takes_long(tmp_path, monkeypatch, documents_read):
+def test_closing_leaves_long_work_to_the_next_process(tmp_path, monkeypatch, documents_read):
     tuned(monkeypatch, bytes_at_close=1)
     with retrieval_store.Client(tmp_path) as client:
         things = texts_of(client)
@@ -345,7 +345,7 @@ def test_verify_detects_wrong_columns(with_columns, path, lie, message):
         assert files(with_columns) == []
 
 
-def test_files_of_columns_and_lists_as_they_were_before_are_made_anew(with_columns, caplog):
+def test_outdated_files_of_columns_and_lists_are_rebuilt(with_columns, caplog):
     for file in files(with_columns):
         (magic,) = derived_files.COLUMNS_BEFORE
         sealed(file, magic + file.read_bytes()[8:])
@@ -360,7 +360,7 @@ def test_files_of_columns_and_lists_as_they_were_before_are_made_anew(with_colum
         assert file_of(with_columns, path)
 
 
-def test_columns_whose_file_is_cut_off_while_it_is_mapped_are_made_again(with_columns):
+def test_columns_whose_file_is_truncated_while_mapped_are_rebuilt(with_columns):
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)
         expected = answers(things)
@@ -465,7 +465,7 @@ def test_optimizing_leaves_unchanged_files_alone(with_files):
         assert files(with_files) == before
 
 
-def test_optimizing_makes_files_anew_that_the_process_never_used(with_files, documents_read):
+def test_optimizing_rebuilds_files_that_the_process_never_used(with_files, documents_read):
     before = files(with_files)
 
     def change(things):

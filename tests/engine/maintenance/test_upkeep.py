@@ -27,7 +27,7 @@ from tests.helpers.tuned import tuned
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
 
-def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypatch):
+def test_a_concurrent_compaction_by_another_process_is_no_damage(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client, 500)
         things.optimize()
@@ -73,9 +73,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     until(inside.is_background_idle, "the upkeep thread hangs")
 
 
-def test_a_collection_that_is_gone_is_maintained_no_more_without_a_word(
-    client, monkeypatch, caplog
-):
+def test_maintenance_of_a_deleted_collection_stops_silently(client, monkeypatch, caplog):
     access = inside.access(populated(client, 10))
     steps.fail(monkeypatch, "maintain", NotFoundError("it is gone"))
     assert not inside.background_turn(access)

@@ -215,7 +215,7 @@ def test_every_collection_of_a_store_is_rebuilt(tmp_path):
         assert list(tmp_path.glob("*/derived/*")) == []
 
 
-def test_a_record_that_names_no_file_of_ours_is_forgotten_too(indexed):
+def test_a_derived_record_with_a_foreign_file_name_is_removed_too(indexed):
     sql(points_file(indexed), "UPDATE derived SET file = '../../catalog.sqlite'")
     found, nearest, _ = found_and_nearest(indexed, rebuild=True)
     assert found == nearest
@@ -268,7 +268,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("kind", HONEST)
-def test_an_honest_index_is_no_problem(tmp_path, kind):
+def test_an_intact_index_is_no_problem(tmp_path, kind):
     settings = {**SMALL["hnsw"], "space": "ip"}
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", {"hnsw": settings}, embedding_function=None)
@@ -286,14 +286,14 @@ def test_an_honest_index_is_no_problem(tmp_path, kind):
     assert problems(tmp_path) == {}
 
 
-def test_an_honest_index_that_finds_little_is_no_problem(tmp_path):
+def test_an_intact_index_with_low_recall_is_no_problem(tmp_path):
     poor = {"hnsw": {"max_neighbors": 2, "ef_construction": 1, "ef_search": 1}}
     with retrieval_store.Client(tmp_path) as client:
         populated(client, 3_000, poor).optimize()
         assert problem_reports(client) == []
 
 
-def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
+def test_a_file_replaced_during_verification_is_no_problem(indexed, monkeypatch):
     compared = []
 
     def replacing(compare, path, made, comparison):
@@ -401,7 +401,7 @@ def listed(with_lists, tmp_path):
     return shutil.copytree(with_lists, tmp_path / "store")
 
 
-def test_lists_that_are_recorded_as_others_are_not_used(listed, caplog):
+def test_lists_recorded_under_another_key_are_not_used(listed, caplog):
     points, swap = points_file(listed), "UPDATE derived SET key = ? WHERE key GLOB ?"
     key = derived_file(listed, "words").name.rpartition(".")[0]
     for name, pattern in (("x", "words*"), (key, "trigrams"), ("trigrams", "x")):
@@ -532,7 +532,7 @@ def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, right, kind, chang
     assert problems(listed) == {}
 
 
-def test_lists_that_deceive_are_made_of_the_documents_when_what_was_written_since_is_saved(listed):
+def test_malicious_lists_are_rebuilt_from_the_documents_when_later_writes_are_saved(listed):
     change_lists(derived_file(listed, "words"), leave_one_out)
     with retrieval_store.Client(listed) as client:
         things = client.get_collection("things", embedding_function=None)
@@ -577,7 +577,7 @@ def test_lists_that_claim_writes_which_never_were_are_a_problem(listed, claim):
     assert sorted(problems(listed)) == ["trigrams", "words"]
 
 
-def test_honest_lists_are_no_problem_whatever_is_written_afterwards(listed):
+def test_intact_lists_are_no_problem_after_any_writes(listed):
     moves = random.Random(2)
     with retrieval_store.Client(listed) as client:
         things = client.get_collection("things", embedding_function=None)

@@ -102,7 +102,7 @@ def test_the_first_query_is_answered_by_codes_and_exactly(client, metric):
     check_answers(things, as_held(700), metric)
 
 
-def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, monkeypatch):
+def test_a_filter_used_before_codes_existed_has_its_codes_cached_too(client, monkeypatch):
     with monkeypatch.context() as without:
         tuned(without, coded_cells=10**12)
         things = populated(client, 699)
@@ -277,7 +277,7 @@ def test_a_file_truncated_while_open_is_released(tmp_path):
             check_answers(opened(client), as_held(700), seed=seed)
 
 
-def test_a_file_of_another_process_that_holds_more_is_not_replaced(tmp_path):
+def test_a_more_complete_file_of_another_process_is_not_replaced(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client, 200)
         opened(client).optimize()
@@ -343,7 +343,7 @@ def falsify(file):
     sql(file.parent.parent / "points.sqlite", record, zlib.crc32(data), file.name)
 
 
-def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
+def test_verify_detects_codes_with_wrong_bounds(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     file = code_files(tmp_path)[1]
@@ -420,7 +420,7 @@ def test_all_within_a_distance_are_found_whatever_the_limit(client, metric):
     assert found == [str(i) for i in np.argsort(truth)[:26]]
 
 
-def test_codes_of_an_older_kind_are_made_anew_without_a_warning(tmp_path, caplog):
+def test_codes_of_an_older_kind_are_rebuilt_without_a_warning(tmp_path, caplog):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     for file in code_files(tmp_path):

@@ -90,7 +90,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_file_that_is_not_what_was_saved_is_made_again(built, damage):
+def test_a_changed_derived_file_is_rebuilt(built, damage):
     DAMAGES[damage](index_file(built))
     with retrieval_store.Client(built) as client:
         problems = [report for report in client.verify() if report.problem]

@@ -97,7 +97,7 @@ def test_stored_settings_that_cannot_be_cost_the_index_only(tmp_path, settings):
         assert recall(things) > 0.9
 
 
-def test_a_hostile_index_gives_neither_fewer_hits_nor_raw_errors(tmp_path):
+def test_a_malicious_index_causes_neither_missing_hits_nor_raw_errors(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     file = index_file(tmp_path)

@@ -174,7 +174,7 @@ def test_files_are_closed_while_others_search_by_codes(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files can't be listed")
-def test_a_kept_search_finds_a_file_cut_off_and_keeps_none_open(tmp_path):
+def test_a_cached_search_detects_a_truncated_file_and_keeps_none_open(tmp_path):
     held = {}
     with retrieval_store.Client(tmp_path) as client:
         things = made(client)
@@ -192,7 +192,7 @@ def test_a_kept_search_finds_a_file_cut_off_and_keeps_none_open(tmp_path):
             things.query(query_embeddings=cloud(1, 3))
 
 
-def test_threads_share_what_is_kept(tmp_path):
+def test_threads_share_cached_data(tmp_path):
     held, wrong = {}, []
     with retrieval_store.Client(tmp_path) as client:
         things = made(client)
@@ -312,9 +312,7 @@ CHANGES = [
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 @pytest.mark.parametrize(("way", "where", "happen"), CHANGES)
-def test_a_search_is_kept_until_what_it_was_made_of_changes(
-    tmp_path, monkeypatch, way, where, happen
-):
+def test_a_search_is_cached_until_its_sources_change(tmp_path, monkeypatch, way, where, happen):
     if way == "codes":
         eager_codes(monkeypatch)
     held, expression = {}, None if where is None else parse_where(where)

@@ -151,7 +151,7 @@ def test_vectors_that_float32_cannot_multiply_are_still_ranked(store):
     assert hit.points.ids == [99, 98]
 
 
-def test_a_few_points_are_read_rather_than_all_held(store):
+def test_few_points_are_read_without_caching_all(store):
     numbers = np.random.default_rng(6)
     points = points_of(store, m=NewSpace("ip", kind="multi"))
     matrices = [numbers.standard_normal((2, 3)).astype(np.float32) for _ in range(400)]

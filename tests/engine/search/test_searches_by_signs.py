@@ -445,7 +445,7 @@ def test_a_recall_that_is_none_is_refused(client, recall):
         things.query(query_embeddings=[[1.0, 2.0]], recall=recall)
 
 
-def test_the_recall_is_measured_once_a_space_has_settled_and_what_comes_then_has_codes_soon(
+def test_the_recall_is_measured_once_a_space_is_settled_and_later_vectors_get_codes_soon(
     client, monkeypatch
 ):
     inside.without_background(monkeypatch)  # only what follows here

@@ -58,7 +58,7 @@ def snapshot(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["directory", "memory"])
-def test_a_collection_comes_back_as_it_was(tmp_path, place):
+def test_a_collection_is_restored_unchanged(tmp_path, place):
     with Client(tmp_path / "store" if place == "directory" else None) as client:
         collection = filled(client)
         collection.modify(metadata={"who": "me"})
@@ -260,7 +260,7 @@ def test_invalid_snapshots_are_refused_and_leave_nothing(tmp_path, snapshot, cha
 
 
 @pytest.mark.property
-def test_no_flipped_byte_goes_unseen(tmp_path, snapshot):
+def test_a_flipped_byte_never_changes_what_is_restored(tmp_path, snapshot):
     """If a byte of a snapshot changes, it is refused, or the restored content is the same."""
     content = snapshot.read_bytes()
     with Client(tmp_path / "store") as client:
@@ -352,7 +352,7 @@ def test_leftovers_of_a_killed_process_are_removed_by_the_next(tmp_path, doing):
         assert [*path.rglob(".retrieval-store-*")] == []
 
 
-def test_optimizing_removes_what_is_lost_and_leaves_what_is_in_use(tmp_path):
+def test_optimizing_removes_leftovers_and_leaves_files_in_use(tmp_path):
     with Client(tmp_path / "store") as client:
         notes = filled(client)
         named = tmp_path / "store" / "snapshots" / "collection-notes"
@@ -390,7 +390,7 @@ def test_a_copy_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
     assert not [*tmp_path.rglob(".retrieval-store-*")]
 
 
-def test_where_directories_have_no_locks_nothing_counts_as_lost(tmp_path, monkeypatch):
+def test_without_directory_locks_no_folder_counts_as_abandoned(tmp_path, monkeypatch):
     def no_locks(*arguments):
         raise OSError(errno.ENOLCK, "no locks")
 

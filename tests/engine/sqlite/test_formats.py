@@ -196,7 +196,7 @@ def test_a_store_without_versions_is_read_as_it_is_and_gets_them_from_its_writes
     reader.close()
 
 
-def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
+def test_a_catalog_without_aliases_has_none_before_the_first_writer(tmp_path):
     filled(tmp_path, count=1)
     as_catalog_3(tmp_path)
     reader = inside.opened(tmp_path, "read-only")

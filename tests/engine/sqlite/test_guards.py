@@ -70,7 +70,7 @@ def test_a_journal_beside_a_database_is_refused(store, tmp_path, kind):
     assert victim.read_text() == "precious"
 
 
-def test_the_lowest_sqlite_that_is_allowed_obeys_no_super_journal_of_a_stranger(tmp_path):
+def test_the_oldest_allowed_sqlite_ignores_a_foreign_super_journal(tmp_path):
     (lowest,) = [
         re.findall(r">=([\d.]+)", line)[0]
         for line in (ROOT / "pyproject.toml").read_text().splitlines()

@@ -47,7 +47,7 @@ def test_points_that_are_deleted_before_the_first_vector_of_a_space_is_written(s
     assert np.array_equal(got.vectors["v"], [[2], [np.nan], [4]], equal_nan=True)
 
 
-def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):
+def test_many_deletions_make_a_reader_renumber_its_rows(tmp_path, monkeypatch):
     tuned(monkeypatch, dead_rows_tolerated=10)
     store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
@@ -62,7 +62,7 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
     assert hits.points.ids == [60, 80]
 
 
-def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
+def test_a_reader_behind_the_change_log_reloads(tmp_path, monkeypatch):
     tuned(monkeypatch, log_writes=4, trim_every=2)
     store = inside.opened(tmp_path)
     points = points_of(store, v="l2")

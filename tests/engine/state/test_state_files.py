@@ -245,7 +245,7 @@ def test_compaction_makes_it_useless_and_saves_another(folder):
     assert not any(space.dead for space in held(points).spaces.values())
 
 
-def test_many_deletions_number_rows_anew_and_none_of_them_is_in_a_file(folder, monkeypatch):
+def test_many_deletions_renumber_rows_and_no_file_contains_them(folder, monkeypatch):
     tuned(monkeypatch, dead_rows_tolerated=10)
     _, points = opened(folder)
     check(points)
@@ -311,7 +311,7 @@ def test_a_file_truncated_while_mapped_is_released(folder, caplog):
     check(points, mapped=False)
 
 
-def test_a_file_that_is_gone_or_a_link_is_made_again(folder, tmp_path):
+def test_a_missing_file_or_a_link_is_replaced(folder, tmp_path):
     file = state_file(folder)
     file.rename(tmp_path / "elsewhere")
     _, points = opened(folder)
@@ -326,7 +326,7 @@ def test_a_file_that_is_gone_or_a_link_is_made_again(folder, tmp_path):
     check(points)
 
 
-def test_a_file_that_is_swept_stays_with_who_maps_it(folder):
+def test_a_removed_file_stays_readable_where_it_is_mapped(folder):
     _, points = opened(folder)
     check(points)
     _, others = opened(folder)
@@ -519,7 +519,7 @@ def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
         assert len(files(tmp_path / str(most))) == expected
 
 
-def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, monkeypatch):
+def test_a_read_only_process_saves_missing_derived_files_of_another(tmp_path, monkeypatch):
     tuned(monkeypatch, state_at_close=0)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)

@@ -93,7 +93,7 @@ def test_more_points_and_keys_than_are_read_at_once():
     assert read(points, [*wanted, ("n",)])[-1] == [*range(count)]
 
 
-def test_keys_that_no_payload_can_have_are_found_nowhere():
+def test_keys_that_no_payload_can_have_match_nothing():
     points = points_of(inside.opened(None))
     points.put(PointBatch([1], {}, [{"1": 1, "a": 2}]), ADD)
     assert read(points, [("\ud800",), (1,), ("a",)]) == [[None], [None], [2]]

@@ -14,7 +14,7 @@ from tests.helpers.tuned import tuned, use_trigrams
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
 
-def test_text_queries_and_optimize_beside_a_writer_raise_nothing(tmp_path, monkeypatch):
+def test_text_queries_and_optimize_during_writes_raise_nothing(tmp_path, monkeypatch):
     use_trigrams(monkeypatch)
     errors, stop = [], threading.Event()
     with retrieval_store.Client(tmp_path) as client:

@@ -256,7 +256,7 @@ def test_lists_are_updated_before_a_query_needs_them(tmp_path, monkeypatch):
         assert sum(reads) == 599
 
 
-def test_lists_are_made_anew_by_short_reads_between_which_others_write(client, monkeypatch):
+def test_lists_are_rebuilt_by_short_reads_between_which_others_write(client, monkeypatch):
     """In memory, readers and writers wait for the end of each step."""
     inside.without_background(monkeypatch)  # only what follows here
     tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60, dead_rows_tolerated=0)

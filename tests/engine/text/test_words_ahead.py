@@ -82,7 +82,7 @@ def test_optimize_makes_them_at_once(things, tmp_path, monkeypatch):
     assert_found(things, texts)
 
 
-def test_while_others_write_some_are_made_and_no_file_is_written(things, tmp_path, monkeypatch):
+def test_some_lists_are_built_during_writes_and_no_file_is_written(things, tmp_path, monkeypatch):
     inside.without_background(monkeypatch)
     tuned(
         monkeypatch, lists_worth=50, rows_listed_ahead=10, rows_listed_beside_writers=60,

@@ -44,7 +44,7 @@ def test_without_libraries_numpy_searches_and_explain_says_what_to_do():
 
 
 @with_codes
-def test_a_set_that_the_processor_lacks_is_refused_with_those_that_it_has():
+def test_an_unsupported_instruction_set_is_refused_with_the_supported_ones():
     # The background may meet the same, and log it in the middle of the message.
     done = used("mmx", "import logging\nlogging.disable()\n")
     assert done.returncode == 1

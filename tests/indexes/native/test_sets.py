@@ -30,7 +30,7 @@ def compared(tmp_path, compiler, options, *runner):
 
 @pytest.mark.others
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
-def test_no_pass_loses_a_row_or_touches_what_is_not_its_own(tmp_path):
+def test_no_scan_loses_a_row_or_writes_out_of_bounds(tmp_path):
     assert compared(tmp_path, "gcc", SANITIZED).endswith(": 0 wrong\n")
 
 

@@ -247,7 +247,7 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
     assert names(there) == ["one", "things"]
 
 
-def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
+def test_an_older_journal_is_resumed(source, there, monkeypatch):
     things = filled(source, count=200)
     breaks_off(monkeypatch, 3, lambda: source.copy_to(there))
     places = inside.session(source).place, inside.session(there).place

@@ -83,7 +83,7 @@ def other(request, tmp_path):
             yield client
 
 
-def test_a_copy_holds_and_finds_what_its_source_does(client, other):
+def test_a_copy_has_the_content_and_results_of_its_source(client, other):
     things = filled(client, count=1_700)  # more than are compared, and than a page holds
     client.create_collection("empty", embedding_function=None)
     copied = client.copy_to(other)
@@ -216,7 +216,7 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
         ("unfit", {"vectors": {"datatype": "float16"}}, {}, "'unfit' can't be copied.*float16"),
         ("n" * 256, {}, {}, "can't be copied: name has 256"),
         ("unfit", {}, {"_id": 7}, "'unfit' can't be copied: 1 of its records have .* '_id'"),
-        ("unfit", {}, {"_retrieval_store": "x"}, "keeps for itself: rename the key"),
+        ("unfit", {}, {"_retrieval_store": "x"}, "which a cluster reserves: rename the key"),
     ],
 )
 def test_impossible_features_of_a_cluster_are_refused_before_anything_is_copied(

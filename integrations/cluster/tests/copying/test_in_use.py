@@ -171,7 +171,7 @@ def test_an_interrupted_copy_from_cluster_to_cluster_is_resumed(there, elsewhere
         there.copy_to(elsewhere, fail_if_exists=True)
 
 
-def test_a_copy_on_a_cluster_that_others_renamed_is_theirs(there, elsewhere):
+def test_a_copy_on_a_cluster_renamed_by_others_is_theirs(there, elsewhere):
     things = filled(there)
     there.copy_to(elsewhere)
     elsewhere.get_collection("things", embedding_function=None).modify(name="mine")

@@ -98,7 +98,7 @@ def test_an_invalid_journal_is_reported_with_what_to_do(both):
 
 
 @pytest.mark.parametrize(("name", "whole"), [("mine", True), ("things", False)])
-def test_a_journal_that_names_what_is_no_copy_makes_nothing_a_copy(both, name, whole):
+def test_a_journal_that_names_other_collections_does_not_make_them_copies(both, name, whole):
     source, target = both
     mine = target.create_collection(name, embedding_function=None)
     mine.add(["own"], [[7, 7]])

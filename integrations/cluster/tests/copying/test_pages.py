@@ -52,7 +52,7 @@ def test_missing_and_different_points_differ():
         (np.ones((4, 3)), np.ones((4, 2)), {*IDS}),
     ],
 )
-def test_no_dimension_yet_is_no_vector(matrix, other, wrong):
+def test_without_a_dimension_there_is_no_vector(matrix, other, wrong):
     assert differing(points(IDS, matrix), points(IDS, other), ROUNDED) == wrong
 
 

@@ -49,13 +49,13 @@ def run(seed, base):
 
 
 @pytest.mark.kills
-def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
+def test_copies_of_random_programs_equal_their_sources(tmp_path):
     for seed in range(PROGRAMS):
         run(seed, tmp_path)
 
 
 @pytest.mark.kills
-def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_path):
+def test_copies_to_a_cluster_of_random_programs_equal_their_sources(tmp_path):
     for seed in range(2):
         rng, source = random.Random(seed), tmp_path / f"{seed}"
         programs.changed(seed, source, 25, programs.OfClusters)

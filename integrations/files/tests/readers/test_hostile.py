@@ -93,7 +93,7 @@ def test_a_reader_reaches_nothing(process, tmp_path):
     assert (after.st_mode, after.st_mtime) == (before.st_mode, before.st_mtime)
 
 
-def test_a_text_that_is_no_unicode_is_made_so(process):
+def test_invalid_unicode_of_a_reader_is_replaced_or_refused(process):
     with_half = process.read("integrations.files.tests.readers.bad:half", b"", "a").sections[0].text
     with pytest.raises(DataLoaderError, match="isn't valid Unicode"):
         read_file(b"", "a.txt", reader=lambda data, name: "\udfff")
@@ -197,7 +197,7 @@ def test_a_bomb_does_nothing_to_the_program(process, what):
     still_reads(process)
 
 
-def test_entities_lead_nowhere(process, tmp_path):
+def test_entities_are_not_resolved_to_files(process, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("SECRET")
     declared = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'

@@ -94,7 +94,7 @@ def test_repeated_cells_and_spaces_have_limits_that_are_named(process):
     assert braces.sections[0].text == "x"
 
 
-def test_entities_of_books_and_documents_lead_nowhere(process, tmp_path):
+def test_entities_of_books_and_documents_are_not_resolved_to_files(process, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("SECRET")
     declared = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'

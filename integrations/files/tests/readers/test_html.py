@@ -247,7 +247,7 @@ def test_terms_precede_their_explanations_and_cells_have_words():
 
 
 @pytest.mark.parametrize("declared", ["rot13", "base64", "undefined", "nobody-knows"])
-def test_a_page_that_declares_what_is_no_encoding_is_read(declared):
+def test_a_page_that_declares_an_unknown_encoding_is_read(declared):
     file = read(f"<meta charset={declared}><p>Größe geändert".encode("cp1252"))
     assert all_of(file).strip() == "Größe geändert" and len(file.gaps) == 1
 

@@ -190,7 +190,7 @@ def test_a_long_row_of_full_stops_is_cut_in_no_time_to_speak_of():
     assert len(" ".join(passages_of(". " * 100_000)).split()) == 100_000
 
 
-def test_vectors_that_come_after_a_first_batch_without_are_exported_from_a_cluster(tmp_path):
+def test_vectors_after_a_first_batch_without_any_are_exported_from_a_cluster(tmp_path):
     with qdrant() as points:
         things = retrieval_store.Client(qdrant_client=points).create_collection(
             "things", embedding_function=None

@@ -89,7 +89,7 @@ def test_letters_that_the_file_does_not_name_are_counted():
     assert file.gaps == ("2 characters whose letters the file doesn't name, on page 1",)
 
 
-def test_a_page_that_cannot_be_read_is_no_reason_not_to_read_the_others():
+def test_an_unreadable_page_does_not_prevent_reading_the_others():
     data = files.pdf("one", "two").replace(b"/Kids[4 0 R 6 0 R]", b"/Kids[99 0 R 6 0 R]")
     file = read(data)
     assert [(one.page, one.text) for one in file.sections] == [(2, "two")]

@@ -228,7 +228,7 @@ def test_requests_refused_for_lack_of_room_are_retried(served, monkeypatch):
     assert things.count() == 6
 
 
-def test_iterating_shows_one_state_while_others_write(served):
+def test_iterating_reads_one_state_while_others_write(served):
     things = made(served, points=20)
     rows = things.iterate(batch=4)
     first = [next(rows)["id"] for _ in range(3)]
@@ -257,7 +257,7 @@ def test_an_iterator_reports_a_terminated_server(tmp_path):
     assert list((tmp_path / "store").glob(".*copy*")) == []
 
 
-def test_changes_of_many_are_all_there_in_the_end(served):
+def test_concurrent_changes_of_many_are_all_kept(served):
     made(served)
     url = inside.store(served).address.url
 
@@ -439,7 +439,7 @@ def test_values_of_no_known_kind_are_reported_and_nothing_is_written(message, er
         client.create_collection("things", embedding_function=None)
 
 
-def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served):
+def test_copies_for_slow_readers_stay_and_end_with_their_readers(served):
     assert request.KEPT_SECONDS >= 600
     things = made(served, points=20)
     others = [things.iterate(batch=4) for _ in range(request.MAX_COPIES)]

@@ -105,7 +105,7 @@ def test_nothing_is_written_to_a_store_that_is_served_read_only(tmp_path):
             assert refused == (route.access in WRITES), rpc
 
 
-def test_pages_are_kept_out_but_those_that_are_allowed():
+def test_other_pages_are_refused_except_for_allowed_ones():
     with calls(cors=("https://page.example",)) as calling:
         assert code(calling, "Collections/List") == "OK"
         allowed = with_headers(calling, origin="https://page.example")

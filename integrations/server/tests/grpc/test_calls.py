@@ -29,7 +29,7 @@ def empty():
         yield found
 
 
-def test_no_numbers_are_no_number_of_vectors(empty):
+def test_vectors_without_numbers_have_no_count(empty):
     """A list would be made for each of them, while no other request is answered."""
     make_collection(empty)
     vector = q.Vector(vectors_count=2**32 - 1)
@@ -40,7 +40,7 @@ def test_no_numbers_are_no_number_of_vectors(empty):
     assert code(empty.points.Upsert, sent) == "INVALID_ARGUMENT"
 
 
-def test_payloads_come_back_as_they_went(empty):
+def test_payloads_are_returned_unchanged(empty):
     make_collection(empty)
     values = {
         "null": q.Value(null_value=0),

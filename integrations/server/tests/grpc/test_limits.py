@@ -100,7 +100,7 @@ def test_a_large_message_may_declare_its_time_limit():
             assert code(few.points.Count, sent) == expected
 
 
-def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
+def test_a_message_that_does_not_arrive_times_out_and_blocks_no_other(few):
     silent = threading.Event()
 
     def nothing():

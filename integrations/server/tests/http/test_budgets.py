@@ -225,7 +225,7 @@ class Waits:
             time.sleep(0.001)
 
 
-def test_a_call_whose_client_has_gone_is_given_up():
+def test_a_call_of_a_disconnected_client_is_cancelled():
     pool, call = Pool(1, 2), Waits()
 
     async def leave():
@@ -259,7 +259,7 @@ def test_a_call_that_nobody_awaits_is_cancelled():
     assert call.ended == [RequestStoppedError]
 
 
-def test_a_read_that_fails_keeps_nothing(ask):
+def test_a_failed_read_leaves_nothing_in_memory(ask):
     """Errors in reference cycles would keep the request's memory until a garbage collection."""
     import gc
 

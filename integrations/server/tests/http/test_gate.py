@@ -128,7 +128,7 @@ WRONG_KEYS = [
 NO_KEYS = [{}, {"authorization": FULL}, {"authorization": "Basic c2VjcmV0"}, {"cookie": FULL}]
 
 
-def test_each_key_may_do_what_it_is_for_by_either_header(locked):
+def test_each_key_permits_its_calls_by_either_header(locked):
     for headers in FULL_KEYS:
         assert locked("PUT", "/collections/c", NEW, **headers).json["result"] is True, headers
         assert locked("DELETE", "/collections/c", **headers).status == 200
@@ -260,7 +260,7 @@ def test_without_keys_loopback_and_allowed_names_are_answered_to(unlocked):
     assert answered_unread(unlocked) == 403  # without a name
 
 
-def test_a_name_that_was_made_to_lead_here_is_refused(unlocked):
+def test_a_foreign_host_name_that_resolves_here_is_refused(unlocked):
     for host in OTHER_HOSTS:
         for path in ("/collections", "/healthz", "/nothing"):
             answer = unlocked("GET", path, host=host)

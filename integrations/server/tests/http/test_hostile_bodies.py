@@ -134,7 +134,7 @@ QUERIES = st.lists(
     query=QUERIES,
     raw=st.sampled_from((b"", b"{}", b"[]", b"null", b"\xff", b'{"points": []}')),
 )
-def test_paths_and_parameters_that_lead_nowhere(method, parts, query, raw, hostile):
+def test_unknown_paths_and_parameters(method, parts, query, raw, hostile):
     answered = hostile(method, f"/{'/'.join(parts)}?{quote(query, safe='%=&')}", raw, "c")
     if answered.status == 200 and method in ("PUT", "PATCH", "DELETE", "POST"):
         filled(hostile.asking)

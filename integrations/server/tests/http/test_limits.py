@@ -183,7 +183,7 @@ def test_health_is_answered_while_all_threads_are_busy(ask):
     assert ask.loop.run_until_complete(look()) == 200
 
 
-def test_a_queued_request_whose_client_has_gone_is_not_begun(ask):
+def test_a_queued_request_of_a_disconnected_client_is_not_started(ask):
     async def leave():
         with held_up(ask) as (begun, go_on):
             busy = [asyncio.ensure_future(counting(ask)) for _ in range(2)]

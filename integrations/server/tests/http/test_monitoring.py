@@ -178,7 +178,7 @@ def test_telemetry_has_more_of_collections_at_higher_detail(ask):
     assert segment["info"]["num_points"] == 5
 
 
-def test_names_that_are_made_up_or_gone_are_not_kept(ask):
+def test_invented_and_deleted_names_are_not_cached(ask):
     for i in range(30):
         ask("GET", f"/collections/made-up-{i}/exists")
         ask("DELETE", f"/collections/made-up-{i}")

@@ -70,7 +70,7 @@ class Body:
     [(at_once, PATIENCE, GoneBeforeBegunError), (never, 0.01, WaitedTooLongError)],
     ids=["client gone", "waited too long"],
 )
-def test_nothing_is_kept_of_a_call_that_is_given_up(pool, gone, seconds, error):
+def test_a_cancelled_call_leaves_nothing_in_memory(pool, gone, seconds, error):
     async def main():
         async with busy(pool):
             for _ in range(2):
@@ -180,7 +180,7 @@ def test_a_read_that_turns_out_to_be_large_continues_in_a_thread():
     asyncio.run(main())
 
 
-def test_a_quick_read_raises_what_it_raises_and_is_refused_after_the_end():
+def test_a_quick_read_raises_its_error_and_is_refused_after_the_end():
     def wrong():
         raise LookupError("none")
 

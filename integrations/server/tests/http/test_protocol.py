@@ -164,7 +164,7 @@ def test_an_answer_to_head_has_no_body(written):
     assert rest == b""
 
 
-def test_a_body_that_has_come_is_not_waited_for(url, monkeypatch):
+def test_a_complete_body_is_not_awaited(url, monkeypatch):
     def deadline(seconds):
         raise AssertionError("it is waited for")
 

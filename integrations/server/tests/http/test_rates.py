@@ -92,7 +92,7 @@ def test_reads_are_so_many_a_minute(qdrant, clock):
     assert qdrant.count("other").count == 0
 
 
-def test_a_query_counts_for_its_examples_and_those_of_its_prefetches(qdrant, clock):
+def test_a_query_costs_a_token_for_each_example_also_in_prefetches(qdrant, clock):
     put(qdrant, {i: {"n": 1} for i in range(4)})
     strict(qdrant, read_rate_limit=6)
     ways = [models.Prefetch(query=[1.0, 2.0], filter=FILTERED), models.Prefetch(query=[1.0, 0.0])]

@@ -65,7 +65,7 @@ def test_names_that_no_collection_can_have_are_refused_in_a_servers_words(ask, p
     assert message in answer.json["status"]["error"]
 
 
-def test_each_operation_of_several_is_looked_at(ask):
+def test_each_operation_of_several_is_checked(ask):
     body = {"operations": [{"upsert": batch_of({"unknown": [SHORT]})}]}
     answer = ask("POST", "/collections/c/points/batch", body)
     assert answer.status == 422

@@ -327,7 +327,7 @@ def test_links_are_neither_sent_nor_listed_nor_deleted(ask, directory, elsewhere
 # Failures
 
 
-def test_a_client_that_goes_leaves_nothing(ask, uploads):
+def test_a_disconnected_client_leaves_nothing(ask, uploads):
     _, file = taken(ask)
     one_more(ask)
     body = form(file)
@@ -338,7 +338,7 @@ def test_a_client_that_goes_leaves_nothing(ask, uploads):
 
 
 @pytest.mark.parametrize("error", [BusyError, WaitedTooLongError, GoneBeforeBegunError])
-def test_an_upload_that_finds_no_thread_leaves_nothing(ask, uploads, monkeypatch, error):
+def test_an_upload_without_a_free_thread_leaves_nothing(ask, uploads, monkeypatch, error):
     _, file = taken(ask)
 
     async def run(*_):
@@ -360,7 +360,7 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_on_a_full_disk_nothing_is_kept_of_what_was_being_written(ask, uploads, directory):
+def test_on_a_full_disk_unfinished_writes_leave_nothing(ask, uploads, directory):
     _, file = taken(ask)
     before = sorted(os.listdir(directory / "snapshots" / "collection-k"))
     with largest_file(20_000):

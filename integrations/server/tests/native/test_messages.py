@@ -107,7 +107,7 @@ def sparse(size):
 
 
 @given(wheres)
-def test_filters_come_as_they_go(where):
+def test_filters_are_encoded_and_decoded_unchanged(where):
     same(filter_of(where), Expression)
 
 
@@ -135,7 +135,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("scoring", QUESTIONS, ids=lambda one: type(one).__name__)
-def test_questions_come_as_they_go(scoring):
+def test_questions_are_encoded_and_decoded_unchanged(scoring):
     inner = QueryStep(NearestDense("", np.ones((1, 3), np.float32)), 5, threshold=0.25)
     step = QueryStep(scoring, 10, Or((A, HasId(("x", 7), are_shown=False))), (inner,), offset=3)
     fields = Fields(payload=True, vectors=("", "sparse"))
@@ -143,7 +143,7 @@ def test_questions_come_as_they_go(scoring):
     same(Query((step,), fields, groups, QUESTIONS[0]), Query)
 
 
-def test_other_filters_come_as_they_go():
+def test_other_filters_are_encoded_and_decoded_unchanged():
     for expression in (
         And(()),
         AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
@@ -188,12 +188,12 @@ VECTORS = [
 
 
 @given(payloads, columns, columns, st.sampled_from(VECTORS))
-def test_batches_come_as_they_go(payloads, documents, uris, vectors):
+def test_batches_are_encoded_and_decoded_unchanged(payloads, documents, uris, vectors):
     for ids in (ShownIds(("7", "b", "ключ")), [7, "7", 2**64 - 1]):
         same(PointBatch(ids, vectors, payloads, documents, uris), PointBatch)
 
 
-def test_points_and_hits_come_as_they_go():
+def test_points_and_hits_are_encoded_and_decoded_unchanged():
     vectors = {
         "": np.array([[1, 2], [np.nan, np.nan]], np.float32),
         "s": [sparse(2), None],
@@ -354,7 +354,7 @@ def test_arrays_that_are_not_there_are_refused():
             unpack_message(struct.pack("<4sI", b"rsw2", len(text)) + text)
 
 
-def test_names_that_clients_make_up_stay_nowhere():
+def test_names_invented_by_clients_are_not_cached():
     """A server would keep them for ever."""
     known = inside.class_cache().currsize
     for i in range(50):
@@ -363,7 +363,7 @@ def test_names_that_clients_make_up_stay_nowhere():
     assert class_named("InSlice") is InSlice
 
 
-def test_errors_come_as_they_go():
+def test_errors_are_encoded_and_decoded_unchanged():
     for error in (InvalidFilterError("where"), KeyError("x")):
         if isinstance(error, RetrievalStoreError):
             found = decode_error(encode_error(error))

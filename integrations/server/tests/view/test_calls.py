@@ -64,7 +64,7 @@ def test_a_collection_reports_its_recall(client, things, monkeypatch):
     assert space["recall"] == {**large.stats()["spaces"][""]["recall"], "usual": 0.98}
 
 
-def test_records_come_in_pages_of_what_matches(things):
+def test_matching_records_are_returned_in_pages(things):
     views, collection, _ = things
     where = {"kind": "map", "n": {"$lt": 30}}
     wanted = collection.get(where=where, where_document={"$contains": "number"})

@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-def test_one_collection_is_looked_at_more_often_than_all(client):
+def test_one_collection_is_checked_more_often_than_all(client):
     first, _ = filled(client, "first", 3)
     second, _ = filled(client, "second", 3)
     ids = str(first.id), str(second.id)
@@ -126,7 +126,7 @@ def test_a_change_is_reported_and_the_stream_ends_with_its_client_or_the_server(
         response.close()
 
 
-def test_no_thread_is_held_by_those_who_listen(monkeypatch):
+def test_listening_clients_occupy_no_thread(monkeypatch):
     """With more listeners than threads, other requests are answered."""
     with retrieval_store.Client() as client:
         filled(client, count=3)
@@ -144,7 +144,7 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
                 assert connection.getresponse().status == 200
 
 
-def test_an_empty_line_comes_where_nothing_changes_and_the_end_after_a_while(monkeypatch):
+def test_empty_lines_are_sent_without_changes_and_the_stream_ends_after_a_while(monkeypatch):
     tuned(monkeypatch, stream_followed_every=0.01, stream_idle_after=0.05, stream_lasts=0.5)
     with retrieval_store.Client() as client:
         filled(client, count=3)
@@ -217,7 +217,7 @@ def test_the_command_shows_what_another_process_writes_and_ends_on_interrupt(tmp
             assert complaints.strip() == "interrupted" and token not in out + complaints
 
 
-def test_the_command_looks_into_a_served_store(served, tmp_path):
+def test_the_command_reads_a_served_store(served, tmp_path):
     filled(served, count=3)
     with viewing(inside.store(served).address.url, tmp_path) as (_, url, token):
         status, reported = asked_at(url, f"Bearer {token}", "store", {})

@@ -95,7 +95,7 @@ def test_a_collection_without_vectors_is_an_empty_map(client):
 
 
 @pytest.mark.embedded
-def test_many_categories_end_with_all_others_and_what_lacks_a_value_has_none(client):
+def test_many_categories_end_with_all_others_and_a_missing_value_has_none(client):
     collection = client.create_collection("many", embedding_function=None)
     kinds = [f"k{i:02}" for i in range(15) for _ in range(15 - i)]
     values = [*({"k": kind} for kind in kinds), None, {"k": True}, {"k": [None, "k00"]}]

@@ -310,7 +310,7 @@ def ran(code: str) -> Any:
     return names["result"]["ids"]
 
 
-def test_questions_are_kept_downloaded_and_measured(page: Page, place: Path) -> None:
+def test_questions_are_saved_downloaded_and_measured(page: Page, place: Path) -> None:
     page.collection("notes")
     page.ask("E4712 bread")
     page.click(".hit:first-child .wanted input")

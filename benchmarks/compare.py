@@ -168,13 +168,11 @@ def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
             axis.bar(np.arange(len(labels)) + i * width, values, width, label=SHOWN.get(name, name))
         axis.set_xticks(np.arange(len(labels)) + 0.4, labels, rotation=15)
         axis.set_yscale("log")
-        axis.set_title(
-            {"query us": "a filter that comes again", "fresh filter us": "new values"}[kind]
-        )
+        axis.set_title({"query us": "a repeated filter", "fresh filter us": "new values"}[kind])
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("median microseconds of a query (log)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncol=len(results))
-    figure.tight_layout(rect=(0, 0, 1, 0.93))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncol=4)
+    figure.tight_layout(rect=(0, 0, 1, 0.89))
     figure.savefig(file, dpi=110)
 
 
@@ -214,10 +212,10 @@ def plot_front(results: dict[str, dict[str, Any]], file: Path) -> None:
     figures = front_figures(results)
     names = [name for name in SHOWN if name in figures][::-1]
     titles = {
-        "ms, new values": "a query under a new filter, ms\n(logarithmic; shorter is better)",
-        "ms, known values": "under one that comes again, ms\n(logarithmic; shorter is better)",
+        "ms, new values": "query with a new filter, ms\n(logarithmic; shorter is better)",
+        "ms, known values": "query with a repeated filter, ms\n(logarithmic; shorter is better)",
         "found of the nearest ten": "found of the ten nearest\n(longer is better)",
-        "seconds until ready": "50,000 records in, and ready, s\n(logarithmic; shorter is better)",
+        "seconds until ready": "s until 50,000 records are ready\n(logarithmic; shorter is better)",
     }
     drawn, axes = pyplot.subplots(1, 4, figsize=(13, 3.4), sharey=True)
     for axis, (key, title) in zip(axes, titles.items(), strict=True):

@@ -95,9 +95,12 @@ def records(count: int) -> dict[str, Any]:
     }
 
 
-async def filled(client: AsyncClient, given: dict[str, Any], batch: int) -> AsyncCollection:
+async def filled(
+    client: AsyncClient, given: dict[str, Any], batch: int, index: str = "codes"
+) -> AsyncCollection:
     """A collection with these records, added in batches."""
-    things = await client.create_collection("things", embedding_function=None)
+    settings = {"index": index}
+    things = await client.create_collection("things", settings, embedding_function=None)
     for start in range(0, len(given["ids"]), batch):
         await things.add(**{name: one[start : start + batch] for name, one in given.items()})
     return things
@@ -129,7 +132,8 @@ async def run(given: dict[str, Any], tells: bool) -> dict[str, float]:
                     await measured("read by iterate", iterated(things))
     with patch.multiple(index_lifecycle, WORTH_CELLS=1, index_pays_off=lambda *_: True):
         async with AsyncClient() as client:
-            things = await filled(client, {name: one[:HELD] for name, one in given.items()}, HELD)
+            first = {name: one[:HELD] for name, one in given.items()}
+            things = await filled(client, first, HELD, "hnsw")
             await measured("index of hnswlib", things.optimize())
             assert (await things.stats())["spaces"][""]["indexed_slots"] == HELD
     return found

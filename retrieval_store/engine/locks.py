@@ -55,8 +55,8 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """Return the result of `ask`, which waits for another lock, such as SQLite's. Processes call
     `ask` in turn, so that only one at a time waits for that lock. A process that has just released
     the lock must queue here again, behind the waiting processes. The turn only keeps an order; it
-    protects nothing. So `ask` is called without a turn on file systems without such locks, and
-    after the timeout. The timeout is reached, for example, if the process whose turn it is was
+    protects nothing. So `ask` is called without a turn on file systems without file locks, and
+    after the timeout. For example, the timeout passes if the process that has the turn was
     stopped."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
@@ -79,7 +79,7 @@ class SharedLock:
     that waits to hold the lock exclusively goes before threads that come later to share it;
     otherwise it might never get the lock. When an exclusive thread releases the lock, the threads
     that already waited go first. A thread that already shares or holds the lock can share it once
-    more. It does so, for example, if a client is garbage-collected meanwhile."""
+    more. This happens, for example, if a client is garbage-collected in that thread."""
 
     def __init__(self) -> None:
         # For each thread, the lock that it holds while it shares.
@@ -176,9 +176,9 @@ class QueueEntry:
         self._offered = [batched]
 
     def takes(self) -> bool:
-        """Whether this is the first call of the method. Only the caller that gets True is allowed
-        to decide about the entry: either the thread that holds the lock does its work, or the
-        entry's own thread stops waiting."""
+        """Whether this is the first call of the method. Only the caller that gets True goes on: the
+        thread that holds the lock does the entry's work, or the entry's own thread stops
+        waiting."""
         with suppress(IndexError):
             self._offered.pop()
             return True
@@ -320,8 +320,8 @@ class QuestionLine(Generic[Q, A]):
     waiting queries together with its own. A thread waits only while all seats are taken, and 50 ms
     at most; then it answers its query itself. Queries answered together read the state only after
     the last of them was submitted. If answering together fails, each thread answers its own query.
-    A seat that an interrupt has left taken is replaced after those 50 ms. are_alike: returns
-    whether two queries can be answered together.
+    If an interrupted thread didn't release its seat, all seats are replaced after those 50 ms.
+    are_alike: returns whether two queries can be answered together.
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:

@@ -143,7 +143,7 @@ class PointStore:
 
     @property
     def reusable(self) -> bool:
-        """Whether the collection is open, and its file descriptors are counted."""
+        """Whether the collection is open and `OpenCollections` counts its file descriptors."""
         return self.access.counted
 
     @property
@@ -197,8 +197,8 @@ class PointStore:
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
         """Call `change` in one transaction and return its result. If it raises, nothing is written.
         most: the greatest number of points that `change` changes. If the number is small, another
-        thread may call `change`, and this thread calls it again if that fails. If it is None, the
-        number is unknown, and `change` is called once, in this thread."""
+        thread may call `change`; if that transaction fails, this thread calls `change` again. If
+        `most` is None, the number is unknown, and `change` is called once, in this thread."""
         from retrieval_store.engine.transaction import CalledBackError, Transaction
 
         joins = most is not None and most <= SMALL_CHANGE

@@ -2,7 +2,7 @@
 
 The input is a store or one of its collections; the output is a file that never changes. The whole
 file is checked before anything in it is used. This module is allowed to import `maintenance` and
-the rooms below it.
+the subpackages that `engine` lists below it.
 
 To take a snapshot, the collections are copied into a folder next to the future file. Each copy is
 in one consistent state, without dead, expired or derived data. Then the copies are packed into a

@@ -412,10 +412,10 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
     """Create the database unless it exists; returns whether this call created it. Several processes
-    can call it at once. `fill` adds rows to the new tables. alike: a key for databases with equal
-    content, which is then computed once per process. The database is completed under another name
-    and then renamed (see `give_name`). So no process sees an incomplete database, and only one of
-    two processes creates it."""
+    can call it at once. `fill` adds rows to the new tables. alike: a key. Databases with equal keys
+    have equal content, which is computed once per process. The database is completed under another
+    name and then renamed (see `give_name`). So no process sees an incomplete database, and only one
+    of two processes creates it."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -784,9 +784,8 @@ class FileDatabase(_Pool):
             self.close(self._closed)
 
     def _close_lost(self, thread: int) -> None:
-        """Close connections that are still lent to a thread outside of `use`, because an interrupt
-        kept the thread from giving them back. They hold no lock, because their transactions have
-        ended."""
+        """Close connections that a thread no longer uses, but didn't give back because of an
+        interrupt. They hold no lock, because their transactions have ended."""
         lost = self._lent.get(thread)
         while lost:
             lost.pop().connection.close()

@@ -259,7 +259,8 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """The object itself, because it has the methods that only a store in this process has."""
+        """The store itself: it is in this process, and has the methods that only such a store
+        has."""
         return self
 
     @property
@@ -306,9 +307,9 @@ class Store:
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, under its own name or, if `name` isn't None, under that
-        name. If a collection has this name, `replace` replaces it; without `replace`,
-        AlreadyExistsError is raised."""
+        """Add the collection of a snapshot, under the name `name`, or under its own name if `name`
+        is None. If the name is taken, the existing collection is replaced if `replace` is True;
+        otherwise AlreadyExistsError is raised."""
         from retrieval_store.engine.snapshots import unpack_snapshot
 
         if self.directory is None:

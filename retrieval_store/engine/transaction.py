@@ -1,10 +1,10 @@
 """Operations on points: one or several operations form a transaction.
 
-Each operation sees the writes of the operations before it, through an `Overlay`. It consists of the
-committed state and the points that the transaction has touched. A filter is evaluated for each
-operation: touched points are read one by one; for all other points, the committed state and its
-caches are used. Uncommitted data never enters caches that other readers share. The transaction has
-a state of its own, which is discarded when it ends.
+Each operation sees the writes of the operations before it, through an `Overlay`. The overlay
+consists of the committed state and the points that the transaction has touched. A filter is
+evaluated for each operation: touched points are read one by one; for all other points, the
+committed state and its caches are used. Uncommitted data never enters caches that other readers
+share. The transaction has a state of its own, which is discarded when it ends.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,9 +3,9 @@
 The input is a collection, and questions with the ids that should be found. The output is an
 `Evaluation`: recall, MRR and nDCG of each setting, question by question, and the differences
 between settings. `harness` has the function `evaluate`, and queries the collection. `measures`
-reads questions, computes the measures and their confidence intervals, and shows them. It may use
-public names (Client and Collection), the checks of arguments and the tables of `api`, `filters`,
-`base` and `errors`.
+reads questions, computes the measures and their confidence intervals, and shows them. This package
+may use the public names Client and Collection, and the checks of arguments and the tables of `api`.
+It may also use `filters`, `base` and `errors`.
 """
 
 from retrieval_store.evaluation.harness import evaluate

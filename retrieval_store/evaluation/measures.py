@@ -11,10 +11,10 @@ computes how good the hits of each question are: recall@k, MRR@k and nDCG@k.
 
 `intervals_of_means` computes confidence intervals of means over questions, by the bootstrap: Efron
 and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. All n
-questions are resampled with replacement, again and again; the interval holds the middle share of
-the means. The columns of one call are resampled together, question by question. So the interval of
-a difference is a paired interval: the difficulty of a question, which affects all settings, cancels
-out.
+questions are resampled with replacement, again and again; the interval contains the central share
+`confidence` of the means. The columns of one call are resampled together, question by question. So
+the interval of a difference is a paired interval: the difficulty of a question, which affects all
+settings, cancels out.
 
 An `Evaluation` has the measures of each setting, the values of each question, and the differences
 between two settings (`Comparison`); `print` shows them as tables of plain text.

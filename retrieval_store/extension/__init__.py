@@ -2,9 +2,9 @@
 complements the public names. "Write a store" in the docs says what each name promises.
 
 `stores` has the protocols of a store, and its records and results; `queries` has queries; `base`
-has base classes for a small store. Packages around the core import the names of this package only,
-not its modules or the modules that the names are from. It may use all of the core but `chromadb`,
-`cli` and `conformance`; no room of the core imports it.
+has base classes for a small store. Packages around the core import only the names of this package.
+They import neither its modules nor the modules that define the names. This package may use all of
+the core but `chromadb`, `cli` and `conformance`; no other package of the core imports it.
 """
 
 from importlib import import_module

@@ -4,10 +4,10 @@ its framework's language.
 `collection` opens the collection that a framework's arguments name, checks ids and numbers, and has
 the metadata keys that adapters reserve. It also wraps embedding functions and sparse models, builds
 filter expressions, and diversifies results. Adapters import the names of this package, and none of
-its modules. It may use public names (Client, Collection, filter expressions and errors), the checks
-of arguments and settings of `api`, `base`, and the filter parser of `qdrant`; nothing of the engine
-and no framework. In the core nothing imports it. A name is loaded when it is first used, since
-packages around the core need few of them.
+its modules. This package may use public names (Client, Collection, filter expressions and errors),
+the checks of arguments and settings of `api`, `base`, and the filter parser of `qdrant`; nothing of
+the engine and no framework. No module of the core imports it. A name is loaded when it is first
+used, since packages around the core need few of them.
 """
 
 from importlib import import_module

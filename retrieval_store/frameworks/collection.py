@@ -12,9 +12,10 @@ values of comparisons. The framework decides which values an operator takes, and
 message begins; we add the values that would be right. `parse_filters` takes filters that aren't a
 framework's own. `diversify` selects results by maximal marginal relevance.
 
-One collection serves several frameworks. The text is the document, the metadata are the metadata:
-every front and framework reads and filters these. Other data that a framework needs to make its own
-objects again is under metadata keys that are named here, so that other frameworks leave them out.
+One collection serves several frameworks. A framework's text is stored as the document, and its
+metadata as the metadata: every front and framework reads and filters these. Other data that a
+framework needs to make its own objects again is under metadata keys that are named here, so that
+other frameworks leave them out.
 """
 
 import os
@@ -333,9 +334,9 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether it is unknown if this function computed the vectors of a collection. If it is
-    unknown, a warning is logged. A collection may have stored a registered function although its
-    vectors have another origin."""
+    """Whether the collection has stored a function, but this function has neither a name nor a
+    model for a comparison. In that case a warning is logged. A collection may have stored a
+    registered function although its vectors have another origin."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):
         return False
@@ -440,8 +441,8 @@ def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for an option if the argument to which it belongs is missing, or
-    is an object that has its own value for it."""
+    """Raise InvalidArgumentError for an option if the argument to which it belongs is missing. Also
+    raise it if that argument is an object with a field for the option."""
     argument, kind = _PARTS[name]
     value = arguments.get(argument)
     is_lacking = value != "hybrid" if argument == "mode" else value is None
@@ -771,7 +772,7 @@ def refuse_depth(depth: int, nested: str) -> None:
     """Check how deep a term of a framework's filter lies, before anything below it is read.
 
     Args:
-        depth: how many terms contain it, itself included.
+        depth: the nesting depth of the term; 1 for the outermost term.
         nested: the subject and verb of the message, for example "the filter is".
 
     Raises:

@@ -244,8 +244,8 @@ def _rows_written_since(
 def _copies_lost_since(
     copied_state: State, new_state: State, old: SpaceState, new: SpaceState
 ) -> Ints:
-    """The slots that `_copy_space` has assigned to points that still exist but have lost their
-    vectors since."""
+    """The slots that `_copy_space` has assigned to vectors that were deleted since, although their
+    points still exist."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
     rows = rows_of(new_state.pks, copied_state.pks[copied])
     present = np.flatnonzero(rows >= 0)

@@ -301,8 +301,8 @@ def list_words_ahead(
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
     """The key of the lists of words if building them before any query needs them is worthwhile,
-    otherwise None. It is worthwhile if there are many documents, and more of them are missing from
-    a file than a query could scan quickly."""
+    otherwise None. It is worthwhile if there are many documents, and a query would be slow to scan
+    those that are missing from the file."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.used_keys():
         return None
@@ -319,8 +319,7 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
 
 class BesideWriters:
     """Called between the steps of work that can wait. While other threads write, it pauses, so that
-    the work uses only one part in PART_BESIDE of the time. Writers share the interpreter with the
-    work."""
+    the work uses only 1 / PART_BESIDE of the time. Writers share the interpreter with the work."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
         self._access, self._check_cancelled = access, check_cancelled

@@ -3,9 +3,10 @@
 *Compaction*: the vectors of existing points are copied into files of the next *generation*, slice
 by slice, each slice in a short write transaction, so writers wait only for milliseconds. The index
 of that generation is built at the same time. Writes in the meantime are copied in the transaction
-that switches to the new generation. Readers keep the files that they have mapped; a reader that
-finds a file gone reads again (`Access.read`). Then the old files are removed, free pages are
-returned, and the write-ahead log is emptied, so that no byte of deleted data is left.
+that switches to the new generation. Readers keep the files that they have mapped. If a reader finds
+that a file was removed, the reader reads again (`Access.read`). Then the old files are removed,
+free pages are returned, and the write-ahead log is emptied, so that no byte of deleted data is
+left.
 
 *Expiry*: points whose expiry time has passed are deleted (`remove_expired`). No result depends on
 when that happens, because every call leaves expired points out anyway.

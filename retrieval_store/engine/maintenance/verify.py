@@ -6,9 +6,9 @@ that hasn't verified any block yet. For derived files it checks the checksums, a
 agree with the points and vectors of the collection. A checksum reveals accidental damage, but the
 author of a forged file gives it a correct checksum. So every derived value is compared:
 
-- Inverted lists and columns are rebuilt, block by block, and must be equal. A state must be the one
-  that the database and its change log lead to. Points that were written after a file are left out,
-  because a reader of the file reads them again anyway.
+- Inverted lists and columns are rebuilt, block by block, and must be equal. A state, updated from
+  the change log, must equal the state that is loaded from the database. Points that were written
+  after a file are left out, because a reader of the file reads them again anyway.
 - Codes. A search relies on the stored error bounds. They are computed again in float64 from the
   centre, the seed and the scales of the file, without the compiled part that computes codes. The
   bounds concern the distance of each rotated vector from its decoded code, the length of the
@@ -255,7 +255,7 @@ def _sizes(lists: Lists, rows: Ints) -> Matrix:
 
 def _in_good_order(lists: Lists) -> Lists:
     """The same lists, with their words as a dict, because all words are looked up. Raises
-    ValueError if their order would mislead a reader."""
+    ValueError if the rows of a term, the terms or the words are out of order."""
     starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
     starts[lists.offsets] = True
     ascending = starts[1:-1] | (np.diff(lists.owners) > 0)

@@ -1,8 +1,8 @@
 """Searches that only large collections need: by quantized codes, and through an index.
 
 A scan of codes proves that most vectors aren't among the nearest. Exact distances are computed only
-for the few remaining vectors. If the wanted recall is below 1, signs are scanned first; they make
-it very unlikely that most vectors are among the nearest. Vectors without codes are searched as
+for the few remaining vectors. If the wanted recall is below 1, signs are scanned first; they
+exclude most vectors as very unlikely to be among the nearest. Vectors without codes are searched as
 floats. An index is queried for more candidates than are wanted (over-fetch), and candidates that
 don't fulfil the filter are dropped.
 """
@@ -34,8 +34,8 @@ from retrieval_store.indexes.quantized import (
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
     """The codes of the vectors that fulfil a filter, copied into one block. slots: the slots of all
-    these vectors, ascending. rest: the slots among them without codes. coded: how many slots of the
-    space had codes at the time of copying."""
+    these vectors, ascending. rest: those of `slots` that have no codes. coded: how many slots of
+    the space had codes at the time of copying."""
 
     pieces: CodeSegments | None
     slots: Ints

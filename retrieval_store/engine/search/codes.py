@@ -311,8 +311,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
         """Compute the codes of the first `slots` slots, segment by segment, if that is worthwhile.
-        tell: called after each segment. rows_of: returns the vectors from one slot to before
-        another slot."""
+        tell: called after each segment. rows_of: takes two slots; returns the vectors from the
+        first slot up to, but excluding, the second slot."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
             tell()
@@ -396,7 +396,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         )
 
     def _segments_of_file(self, number: int) -> list[Codes]:
-        """The segments that can be written to a file now: consecutive segments from its first."""
+        """The segments that can be written to a file now: those before the file's first missing
+        segment."""
         first = number * FILE_SEGMENTS
         all_segments = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
         return [

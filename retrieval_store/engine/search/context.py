@@ -197,7 +197,7 @@ class SearchCache:
     | event | object that is replaced |
     |---|---|
     | a write, a compaction, new settings of the space | the state of the space |
-    | a write to data that a filter reads | the result of the filter, with which its searches go |
+    | a write to data that a filter reads | the filter's result, and its searches are dropped |
     | the memory budget evicts the result of the filter | the same |
     | an index is loaded, built or released | the index |
     | codes are computed or loaded, or a file is cut off | the snapshot of the codes |

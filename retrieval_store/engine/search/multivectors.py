@@ -1,8 +1,8 @@
 """Late interaction: points with several vectors each, compared vector by vector.
 
-In memory, the vectors of one space form one matrix, in layers that follow writes. float32 products,
-with a bound of their rounding error, select the candidates. float64 products of these candidates
-determine the best points, as in spaces with single vectors.
+In memory, the vectors of one space are kept in layers, which are updated after writes; each layer
+has one matrix. float32 products, with a bound of their rounding error, select the candidates.
+float64 products of these candidates determine the best points, as in spaces with single vectors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -112,8 +112,8 @@ def _vectors_in(
 
 
 def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
-    """The positions of the holders in a layer that the mask includes, without those that a newer
-    layer replaces. above: the rows that newer layers contain."""
+    """The positions of those holders in a layer that the mask includes and that no newer layer
+    replaces. above: the rows that newer layers contain."""
     holders = segment.holders[: np.searchsorted(segment.holders, len(mask))]
     good = mask[holders]
     if above is not None:

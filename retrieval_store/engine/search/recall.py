@@ -1,16 +1,16 @@
 """Measures the errors of scores by signs, on the vectors of a space, with hard queries
 ("questions").
 
-A search by signs excludes rows whose score would be too low even if it were off by a number of
-standard errors. Chance alone doesn't determine the recall for a number of errors. The errors aren't
-quite normally distributed. And if many rows are about as near as the last hit, each row with a
-larger error is lost. So the recall is measured: some questions of each kind are answered exactly.
-For each true hit, the number of errors that a search needs to find it is recorded. The kinds of
-questions are: stored vectors, midpoints of two stored vectors, means of five, random directions,
-and stored vectors far from all others. The filters select one side of the space, a corner of it, or
-one vector in a hundred; the first two select vectors away from the question. The *worst* kind must
-reach the target, with a margin for unmeasured kinds. Before the first measurement, `UNMEASURED`
-errors are used.
+A search by signs estimates the score of each row. It excludes a row if the estimate plus a number
+of standard errors is still too low. The recall for this number can't be derived from the normal
+distribution, which the errors follow only approximately. And if many rows are about as near as the
+last hit, each row with a larger error is lost. So the recall is measured: some questions of each
+kind are answered exactly. For each true hit, the number of errors that a search needs to find it is
+recorded. The kinds of questions are: stored vectors, midpoints of two stored vectors, means of
+five, random directions, and stored vectors far from all others. The filters select one side of the
+space, a corner of it, or one vector in a hundred; the first two select vectors away from the
+question. The *worst* kind must reach the target, with a margin for unmeasured kinds. Before the
+first measurement, `UNMEASURED` errors are used.
 """
 
 import math
@@ -101,8 +101,9 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 class Recall:
     """The result of a measurement with `vectors` vectors and `questions` questions. errors: for
     each of the TARGETS, the number of standard errors that reaches it. measured: the recall of each
-    kind with the number for the default target. off: the average error of the recall estimated for
-    a single query. at: the time of the measurement, in seconds since 1970."""
+    kind of questions, with the number of errors for the default target. off: the average error of
+    the recall estimated for a single query. at: the time of the measurement, in seconds since
+    1970."""
 
     vectors: int
     questions: int
@@ -481,7 +482,7 @@ class Measurement:
 
     def _errors_needed(self, answered: _Answered) -> Floats:
         """For each true hit, the number of standard errors that a search must allow for to find it.
-        Several numbers of hits are covered."""
+        This is done for searches for one hit, and for each number of hits in HITS."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]

@@ -375,8 +375,8 @@ def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
 
 
 def _only_or_list(values: list[Any], default: Any, convert: Callable[[Any], Any]) -> Any:
-    """The converted value: the only value, or a list of several values. The default if there is no
-    value."""
+    """The result of `convert` for a point: for its only value, or for the list of its values if
+    there are several. The default if there is no value."""
     if not values:
         return default
     return convert(values[0] if len(values) == 1 else values)

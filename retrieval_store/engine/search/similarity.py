@@ -450,7 +450,7 @@ def _nearest_others(
 
 def _comparable(examples: Sequence[Example]) -> Callable[[int], Ints]:
     """A function that selects the examples with which one example is compared. It takes the
-    position of this example and returns positions, including its own."""
+    position of this example. It returns the positions of this example and of the selected ones."""
     every = np.arange(len(examples))
     if not any(isinstance(example, SparseVector) for example in examples):
         return lambda place: every

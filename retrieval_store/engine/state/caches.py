@@ -80,7 +80,8 @@ class MemoryBudget:
                 evict()
 
     def _sum_ledger(self) -> int:
-        """The sum of the ledger. Its entries are replaced by one entry with the sum."""
+        """The size of all caches: the sum of `ledger`, which contains added and removed bytes. The
+        entries are replaced by one entry with the sum."""
         ledger = self.ledger
         try:
             total = ledger.popleft()
@@ -308,8 +309,9 @@ def _meet(names: Names, others: Names) -> bool:
 
 
 class ChangeLog:
-    """For each step from state to state, the rows that it has changed, by the changed parts. It
-    reaches back to the state at `floor`. Not thread-safe: its owner must hold a lock."""
+    """For each step from one state to the next, the changed rows, by the names of the changed
+    parts. The log reaches back to the state at `floor`. Not thread-safe: its owner must hold a
+    lock."""
 
     def __init__(self, seq: int) -> None:
         self.floor = seq
@@ -355,8 +357,8 @@ class ChangeLog:
 
 
 class Payback(dict[Hashable, float]):
-    """For each key, the cost so far of not having its data, for example how often the data would
-    have been used. The data is built once this cost equals the cost of building. Not synchronised:
+    """For each key, the total cost so far because its data isn't built, for example how often calls
+    needed the data. The data is built once this cost equals the cost of building. Not synchronized:
     if several threads add a cost at the same moment, one may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:

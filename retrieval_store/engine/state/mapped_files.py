@@ -3,7 +3,7 @@
 A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
 no private memory, and processes share it; so nothing is copied, and only the header is parsed. Only
 certain types of arrays are permitted. The lengths in the header aren't trusted: together they must
-match the size of the file. If the checksum doesn't reveal a fault, it causes a ValueError in this
+match the size of the file. A fault that the checksum doesn't reveal causes a ValueError in this
 module or where the arrays are read.
 
 The header of a state has the number of rows, and for each dense space its number, its dimension and
@@ -95,8 +95,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """Release the maps of the previous file, after a new file was written."""
 
     def count_changed(self, view: V_contra) -> int:
-        """The number of points of which a part was written after the file, if the file is built
-        from that part. If the file is useless, all points are counted."""
+        """The number of points that were inserted after the file was written, or changed in a part
+        from which the file is built. If the file is useless, all points are counted."""
         head, saved_file = view.state.head, find(view.connection, self.key)
         if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count
@@ -104,8 +104,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         return changed + head.next_pk - saved_file.covered
 
     def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
-        """The rows of points of which a part was written after the file, if the file is built from
-        that part."""
+        """The rows of points that were inserted after the file was written, or changed in a part
+        from which the file is built."""
         refuse_unknown_writes(derived_file, view.state.head)
         pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))

@@ -1,10 +1,10 @@
 """The in-memory state of a collection as of one `seq` (the number of a write), its updates from the
 database, and the `View` of the state that a call gets.
 
-A *row* is a point's position in this state: the position of its pk in `pks`. Not every number is a
-pk, because pks are never reused; row numbers are consecutive. Readers never change a state;
-`advance` builds the next state from it and from the changes in the database. Successive states
-share memory (see `arrays.append`), so each state has only one successor, built under one lock.
+A *row* is a point's position in this state: the position of its pk in `pks`. pks can have gaps,
+because they are never reused; row numbers are consecutive. Readers never change a state; `advance`
+builds the next state from it and from the changes in the database. Successive states share memory
+(see `arrays.append`), so each state has only one successor, built under one lock.
 
 A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
 """
@@ -383,8 +383,8 @@ class _NewSlots:
 
     @classmethod
     def of(cls, first: int, owners: Ints, pks: Ints) -> "_NewSlots":
-        """Create it from `owners`: for each slot from `first` on, the pk that owns it, inverted
-        (~pk) for a lost slot."""
+        """Create the object from `owners`: for each slot from `first` on, the pk that owns it,
+        inverted (~pk) for a lost slot."""
         return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
 
     def owned_slots(self) -> tuple[Ints, Ints]:
@@ -432,7 +432,7 @@ class _VectorStep:
         return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
     def _without_vector(self, space: Space, old: SpaceState) -> Ints:
-        """The rows that had a vector in the old state that has been deleted since."""
+        """The rows whose vectors in the old state have been deleted since."""
         rows, slots = self.lost, old.slot_of_row[self.lost]
         rows, slots = rows[slots >= 0], slots[slots >= 0]
         if not len(rows):

@@ -194,9 +194,9 @@ class Entries:
         return int(count)
 
     def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
-        """The collections whose deletion has begun, and may have been interrupted. With each comes
-        whether another collection has replaced it. A replaced collection is deleted even if its
-        points.sqlite doesn't say so."""
+        """The collections whose deletion has begun, and may have been interrupted. Also returns,
+        for each, whether another collection has replaced it. A replaced collection is deleted even
+        if its points.sqlite doesn't say so."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 

@@ -90,8 +90,8 @@ def read_sparsely(
 ) -> list[tuple[Ints, list[Any]]]:
     """For each path, the positions of the points whose payloads have a value there, ascending, and
     these values. Unlike in `read_values`, points without a value are left out. This is fast for
-    many paths if each point has values at only a few of them. Each payload is read once, and its
-    own keys are looked up among the paths."""
+    many paths if each point has values at only a few of them. Each payload is read once, and only
+    the paths that begin with one of its keys are looked up."""
     if not paths:
         return []  # without reading any payload
     places: list[list[int]] = [[] for _ in paths]
@@ -149,8 +149,8 @@ def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[st
 
 
 def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -> list[Any]:
-    """The values, replaced by the points' texts where there are any. A longer path leads below a
-    text, where there are no values."""
+    """The values, replaced by the points' texts where there are any. For a path of several keys, a
+    value is replaced by None instead, because a text contains no values."""
     if not texts:
         return values
     whole = len(path) == 1

@@ -382,8 +382,8 @@ class VectorArray:
 
 def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[int, int, int, int]]:
     """The blocks that change if rows are appended at `slot`: (block, first row, stop row, checksum)
-    each, where rows are counted within `rows`. last_checksum: the checksum that the block with
-    `slot` has before."""
+    each, where rows are counted within `rows`. last_checksum: the checksum of the block with `slot`
+    before the rows are appended."""
     block_rows = rows_per_block(rows.itemsize * rows.shape[1])
     changed = []
     start, checksum = 0, last_checksum

@@ -3,9 +3,9 @@
 The order of the steps makes a crash harmless at any moment. First the points' database rows are
 written. Then the vectors are appended after the committed vectors and synced, then the blocks and
 the head are written, which make the vectors valid. COMMIT comes last. Before the commit no reader
-sees any of it; after it all readers see everything. Small numbers of vectors aren't synced, but
-also written to the table `unsynced`. After a power cut, the first process that loads the collection
-rewrites them to their file; the next sync of the file includes them.
+sees any of it; after it all readers see everything. A few vectors are written without a sync, and
+are also written to the table `unsynced`. After a power cut, the first process that loads the
+collection rewrites them to their file; the next sync of the file includes them.
 
 Vectors of spaces that aren't dense are blobs in points.sqlite, one record for each point. The blob
 of a sparse vector contains its indices, uint32, and then its values, float32. The blob of several
@@ -152,7 +152,7 @@ def count_non_dense(connection: apsw.Connection, space: Space) -> int:
 def read_non_dense(
     connection: apsw.Connection, space: Space, pks: Ints
 ) -> Iterator[tuple[int, NonDenseVector]]:
-    """Yield pk and item of those of these points that have an item in the space, in ascending order
+    """Yield (pk, item) for each of these points that has an item in the space, in ascending order
     of pks."""
     for pk, blob in read_blobs(connection, space, pks):
         yield pk, decode_item(blob, space)
@@ -380,8 +380,8 @@ def _points_to_change(pks: Ints, exists: Bools, rules: WriteRules, lookup: Point
 def _delete_other_vectors(
     write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, lookup: PointLookup
 ) -> int:
-    """Delete all vectors of the changed points that the batch doesn't contain, for the rule
-    "replace". Returns the parts of points that this changes, as bits."""
+    """Delete, for the rule "replace", those vectors of the changed points that are missing from the
+    batch. Returns the parts of points that this changes, as bits."""
     parts = 0
     for name, space in read_spaces(write.connection).items():
         lacking = changed.copy()

@@ -10,7 +10,7 @@ pks of the rows, and its owners are positions among these pks. If the reader num
 same way, the owners of the file are used directly. It does so unless points were deleted since.
 Reading a file returns layers in which all rows written after the file are stale. The header names
 the contents of the lists (`key_as_json`), so that a process that never used them can rebuild them
-for the file. If the checksum doesn't reveal a fault, it causes a ValueError in this module or an
+for the file. A fault that the checksum doesn't reveal causes a ValueError in this module or an
 IndexError when the file is used.
 
 `Vocabulary` finds the words of a file without reading all of them: they are sorted, one after the

@@ -103,8 +103,13 @@ def main() -> None:
         parser.error(f"{folder} is no folder")
     with retrieval_store.Client(chosen.store) as client:
         files = client.get_or_create_collection("files", embedding_function="wordllama")
-        # Ids begin with the folder, since several folders may have files of the same name.
-        print(sync_folder(files, folder, prefix=f"{folder}/", kind="texts", allow_empty=True))
+        # Ids begin with the folder, since several folders may have files of the same name. JSON is
+        # left out, since its numbers answer no question.
+        prefix = f"{folder}/"
+        report = sync_folder(
+            files, folder, prefix=prefix, kind="texts", exclude="*.json", allow_empty=True
+        )
+        print(report)
         chat = Chat(files, folder, chosen.address, chosen.model)
         for question in chosen.ask or (typed() if chosen.folder else QUESTIONS):
             print(f"\n? {question}\n{chat.answer(question)}", flush=True)

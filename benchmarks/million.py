@@ -1,15 +1,15 @@
 """A million texts: this store by signs, beside zvec, hnswlib and Qdrant Edge, in one run.
 
     python benchmarks/million.py [--count 1000000] [--cache FOLDER] [--systems ours zvec hnswlib]
-                                [--output FOLDER] [--keep]
+                                [--data texts|clusters] [--output FOLDER] [--keep]
 
 Texts are WordNet's glosses and the entries of two dictionaries (Debian's packages wordnet-base,
 dict-gcide and dict-foldoc), by sentence, and then windows of their words until there are enough.
 Embeddings are by wordllama, and are cached. All systems have default settings. Each gets 300 other
 texts as queries, one at a time: without a filter, and with filters on a number. A filter's value is
 either known from the 500 queries before, or new. `Found` is recall@10 beside brute force. Each
-system runs in its own process. --keep queries the stores of an earlier run. Prints a table, and
-saves JSON.
+system runs in its own process. With --data clusters, the vectors are those of large.py, of 128
+numbers each. --keep queries the stores of an earlier run. Prints a table, and saves JSON.
 """
 
 import argparse
@@ -27,10 +27,12 @@ from typing import Any
 
 import numpy as np
 import psutil
+from large import batches
 from runs import save
 
 WORDNET, DICTIONARIES = Path("/usr/share/wordnet"), Path("/usr/share/dictd")
-QUERIES, WARMING, K, BATCH, DIMENSION = 300, 500, 10, 1_000, 256
+QUERIES, WARMING, K, BATCH = 300, 500, 10, 1_000
+DIMENSIONS = {"texts": 256, "clusters": 128}
 SHARES = (None, 0.7, 0.27, 0.12, 0.007)
 Ask = Callable[[np.ndarray, float | None], list[int]]
 
@@ -62,17 +64,29 @@ def texts(count: int) -> list[str]:
     return every[:count]
 
 
-def vectors_of(count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The points, (count, 256), and the queries, (300, 256), all of length 1."""
-    file = cache / f"texts-{count}.npy"
-    if not file.exists():
-        from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+def embedded(count: int) -> np.ndarray:
+    """The embeddings of `count` texts, (count, 256)."""
+    from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 
-        embed, every = WordLlamaEmbedding(), texts(count + QUERIES)
-        parts = [np.asarray(embed(every[i : i + 4_096])) for i in range(0, len(every), 4_096)]
-        whole = np.concatenate(parts).astype(np.float32)
+    embed, every = WordLlamaEmbedding(), texts(count)
+    parts = [np.asarray(embed(every[i : i + 4_096])) for i in range(0, len(every), 4_096)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def clustered(count: int) -> np.ndarray:
+    """`count` vectors around common centres, (count, 128)."""
+    return np.concatenate(list(batches(count, DIMENSIONS["clusters"])))
+
+
+def vectors_of(data: str, count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The points, (count, dimension), and the queries, (300, dimension), all of length 1."""
+    file = cache / f"{data}-{count}.npy"
+    if not file.exists():
+        make = embedded if data == "texts" else clustered
+        whole = make(count + QUERIES)
+        whole /= np.linalg.norm(whole, axis=1, keepdims=True)
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(file, whole / np.linalg.norm(whole, axis=1, keepdims=True))
+        np.save(file, whole)
     whole = np.load(file, mmap_mode="r")
     return whole[:count], np.array(whole[count:])
 
@@ -85,7 +99,7 @@ def numbers(count: int) -> np.ndarray:
 class Ours:
     """Our store, in a directory."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, dimension: int, settings: dict[str, Any]) -> None:
         import retrieval_store
 
         self._settings = settings
@@ -119,14 +133,14 @@ class Ours:
 class Zvec:
     """zvec with its graph."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, dimension: int, settings: dict[str, Any]) -> None:
         import zvec
 
         self._zvec, place = zvec, folder / "zvec"
         ef = settings.get("ef")
         self._param = None if ef is None else zvec.HnswQueryParam(ef=ef)
         graph = zvec.HnswIndexParam(metric_type=zvec.MetricType.COSINE)
-        vector = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, DIMENSION, index_param=graph)
+        vector = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, dimension, index_param=graph)
         index = zvec.InvertIndexParam(enable_range_optimization=True)
         number = zvec.FieldSchema("number", zvec.DataType.DOUBLE, index_param=index)
         schema = zvec.CollectionSchema(name="texts", vectors=vector, fields=[number])
@@ -165,7 +179,7 @@ class Zvec:
 class Edge:
     """qdrant-edge-py, with an index on the number."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, dimension: int, settings: dict[str, Any]) -> None:
         import qdrant_edge as edge
 
         self._edge, place = edge, folder / "edge"
@@ -173,7 +187,7 @@ class Edge:
             self._shard = edge.EdgeShard.load(str(place))
             return
         place.mkdir(parents=True)
-        vector = edge.EdgeVectorParams(size=DIMENSION, distance=edge.Distance.Cosine)
+        vector = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
         self._shard = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors={"": vector}))
         index = edge.UpdateOperation.create_field_index("number", edge.PayloadSchemaType.Float)
         self._shard.update(index)
@@ -205,10 +219,10 @@ class Edge:
 class Hnswlib:
     """The bare graph: ids only, no filter. Its ef is as large as a recall of about .95 needs."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, dimension: int, settings: dict[str, Any]) -> None:
         import hnswlib
 
-        self._index, self._file = hnswlib.Index("cosine", DIMENSION), folder / "hnswlib"
+        self._index, self._file = hnswlib.Index("cosine", dimension), folder / "hnswlib"
         if self._file.exists():
             self._index.load_index(str(self._file))
         self._index.set_ef(int(settings.get("ef", 140)))
@@ -258,15 +272,17 @@ def true_ones(
     return best
 
 
-def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> dict[str, Any]:
+def measured(
+    name: str, settings: dict[str, Any], data: str, count: int, cache: Path
+) -> dict[str, Any]:
     """All figures of one system, measured in this process."""
-    vectors, queries = vectors_of(count, cache)
+    vectors, queries = vectors_of(data, count, cache)
     whole, row = np.asarray(vectors), {"system": name, "settings": settings, "queries": {}}
     for file in files_of(cache / name):  # so that no query waits for the disk
         with file.open("rb") as opened:
             while opened.read(1 << 24):
                 pass
-    system = SYSTEMS[name](cache, settings)
+    system = SYSTEMS[name](cache, vectors.shape[1], settings)
     fresh: list[float] = np.random.default_rng(1).random(QUERIES).tolist()
     others = whole[np.random.default_rng(2).choice(count, WARMING)]  # before anything is measured
     for share in SHARES:
@@ -304,23 +320,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--cache", type=Path, default=Path("million"))
+    parser.add_argument("--data", choices=list(DIMENSIONS), default="texts")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["ours", "zvec"])
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--keep", action="store_true", help="ask what an earlier run has made")
     parser.add_argument("--step", nargs=3, metavar=("SYSTEM", "fill|ask", "SETTINGS"))
     asked = parser.parse_args()
-    common = ("--count", asked.count, "--cache", asked.cache)
+    common = ("--count", asked.count, "--cache", asked.cache, "--data", asked.data)
+    vectors, _ = vectors_of(asked.data, asked.count, asked.cache)
     if asked.step is not None:
         name, step, settings = asked.step
         if step == "fill":
-            vectors, _ = vectors_of(asked.count, asked.cache)
-            system, start = SYSTEMS[name](asked.cache, {}), time.process_time()
+            system = SYSTEMS[name](asked.cache, vectors.shape[1], {})
+            start = time.process_time()
             system.fill(vectors)
             print(json.dumps({"cpu_s": round(time.process_time() - start, 1)}))
         else:
-            print(json.dumps(measured(name, json.loads(settings), asked.count, asked.cache)))
+            settings = json.loads(settings)
+            print(json.dumps(measured(name, settings, asked.data, asked.count, asked.cache)))
         return
-    vectors_of(asked.count, asked.cache)
     rows: list[Any] = []
     for name in asked.systems:
         before, note = asked.cache / name, asked.cache / f"{name}.json"
@@ -333,7 +351,8 @@ def main() -> None:
             row = in_a_process(*common, "--step", name, "ask", json.dumps(settings))
             rows.append(row | made)
     peers = ("zvec", "hnswlib", "qdrant-edge-py")
-    save(asked.output, "million", rows, peers, count=asked.count)
+    name = "million" if asked.data == "texts" else asked.data
+    save(asked.output, name, rows, peers, count=asked.count)
     for row in rows:
         print(row["system"], row["settings"], f"ready {row['cpu_s']} CPU s, {row['rss_mb']} MB")
         for case, one in row["queries"].items():

@@ -1,17 +1,18 @@
 """`Access` to one collection: transactions on its database, and its data in memory.
 
-`Memory` holds the *cached state*: the state as of one write, whose number is its `seq`, and the
-caches derived from it. A reader uses it unchanged (`now`) if the reader's transaction shows that
-write. Any other reader starts a new transaction and brings the cached state to its `seq` (`at`).
-All transactions that change the cached state start under one lock (`_advancing`). So none of them
-is older than the cached state, which therefore only moves forward.
+`Memory` holds the *cached state*: the state as of one write, and the caches derived from that
+state. `seq` is the number of that write. If a reader's transaction shows the same write, the reader
+uses the cached state unchanged (`now`). Any other reader starts a new transaction, and brings the
+cached state to the `seq` of that transaction (`at`). All transactions that change the cached state
+start under one lock (`_advancing`). So no such transaction is older than the cached state, and the
+cached state only moves forward.
 
 A thread takes the locks in this order:
-0. `maintaining`: one thread of this process at a time compacts.
-1. `_writers`: one writing thread of this process at a time; the others queue here instead of
-   polling SQLite's lock, which keeps other processes' writers out.
-2. a connection, lent by the database (in memory there is only one).
-3. the turn of this process (`locks.in_turn`), only while it waits for SQLite's lock.
+0. `maintaining`: held while a thread compacts; one thread of this process at a time.
+1. `_writers`: held while a thread writes. Other writing threads of this process queue here, instead
+   of polling SQLite's lock, which keeps writers of other processes out.
+2. a connection from the database's pool (a database in memory has only one).
+3. the turn of this process (`locks.in_turn`), held only while the thread waits for SQLite's lock.
 4. `Memory._advancing`: while a transaction starts and the cached state is brought to its `seq`. A
    thread that holds this lock never waits for a writer.
 """
@@ -109,7 +110,7 @@ ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
 
 
 def _last_write(connection: apsw.Connection) -> int | None:
-    """The number of the last write; None if the collection has been deleted."""
+    """The number of the last write to the collection; None if the collection has been deleted."""
     # This runs for each read, so `select` isn't used. It reads at most two rows, even from a
     # damaged file.
     seq, dropped = connection.execute("SELECT seq, dropped FROM head LIMIT 2").get
@@ -130,11 +131,11 @@ class Memory:
     directory: the directory of the collection's files, None for a collection that exists only in
     memory. files: the usable derived files, or None. find_class: returns the class of an index by
     its name. may_write: whether the store was opened for writing. compacting: a lock held while
-    this process builds a new generation. state_rests_until, lists_rest_until: the times before
-    which the state and the lists aren't saved again. columns_rest_until, words_rest_until: the same
-    for columns and word lists that no query has used. lists_in_use: returns the cache with the most
-    recently updated lists, while that cache exists, and the keys of these lists. written_at: when
-    this process last wrote points.
+    this process builds a new generation. state_rests_until, lists_rest_until, columns_rest_until,
+    words_rest_until: the times before which the state, the lists, unused columns and unused word
+    lists aren't saved again. lists_in_use: a function that returns the cache whose lists were
+    updated last (None once that cache is gone), and the keys of these lists. written_at: when this
+    process last wrote points.
     """
 
     def __init__(
@@ -267,8 +268,8 @@ class Memory:
 
     def _let_go_of_generations_before(self, generation: int) -> None:
         """Drop the data of earlier generations; readers keep the data that they use. Data of this
-        or a later generation is kept only if this process is compacting. Otherwise another process
-        has built the generation, and assigned the slots differently."""
+        or a later generation is kept only if this process is compacting. If another process has
+        compacted, the slots of our data may differ from those in the files."""
         may_keep = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
         self._spaces = {k: v for k, v in spaces if may_keep and k[1] >= generation}
@@ -318,8 +319,8 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory for the state, codes and indexes. The size is 0 for a collection that
-        exists only in memory, because none of its data can be evicted."""
+        """The bytes of memory for the state, codes and indexes. For a collection that exists only
+        in memory, the result is 0, because none of its data can be evicted."""
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
@@ -356,7 +357,8 @@ class Memory:
 
 
 def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
-    """Empty caches for the state as of the write `seq`. spaces: the open vector spaces by name."""
+    """New caches without content, for the state as of the write `seq`. spaces: the open vector
+    spaces by name."""
     return Caches(
         lists=LayerCache(seq, source_of_lists),
         measures={},
@@ -371,9 +373,9 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
 def with_lists_of(
     caches: Caches, old: CachedState, new: State, connection: apsw.Connection
 ) -> Caches:
-    """The same caches, but with the lists of the earlier state `old`. Their rows are renumbered,
-    because that state numbered its rows differently. If the changes from that state to `new` aren't
-    known, the caches are returned unchanged."""
+    """A copy of the caches with the lists of the earlier state `old`. The rows in the lists are
+    renumbered to those of the state `new`. If the changes between the two states aren't known, the
+    caches are returned unchanged."""
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches
@@ -383,7 +385,8 @@ def with_lists_of(
 def caches_after(
     caches: Caches, seq: int, changed: ChangedRows, spaces: Mapping[str, OpenSpace]
 ) -> Caches:
-    """The caches for the state at `seq`, in which the changed rows are marked as stale."""
+    """The caches for the state at `seq`: the given caches, with the changed rows marked as
+    stale."""
     caches.columns.note(seq, changed.payload)
     caches.allowed.note(seq, changed.anything)
     caches.answers.note(seq, {None: changed.documents})
@@ -421,7 +424,8 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
 class CollectionWrite(WriteTransaction):
     """A write transaction, and the states of the points before and during it. begun: the
     collection's head at the start. committed: the state before the transaction, if it was needed
-    before the first write. own: the state with the transaction's writes, which no reader sees."""
+    before the first write. own: the state that includes the transaction's writes; no reader sees
+    it."""
 
     begun: CollectionHead
     committed: CachedState | None = None
@@ -450,8 +454,8 @@ class MaintenanceProgress:
     since: float = 0.0
 
     def advanced(self, done: int, total: int) -> "MaintenanceProgress":
-        """A copy in which `done` vectors or points are added to those done so far, and the total is
-        replaced."""
+        """A copy of this progress with `done` more vectors or points done, and with another
+        total."""
         return replace(self, done=self.done + done, total=total)
 
 
@@ -464,8 +468,8 @@ class StoreHooks:
     of an index by its name. schedule_maintenance: called when there may be work for maintenance.
     uses_derived: whether derived files can be used. expires: the payload path of a point's expiry
     time, None if points don't expire. find_damage: checks every byte of a collection and returns
-    the problem found, or None. text_settings: the settings for analysing its documents, None if
-    text search isn't used."""
+    the problem found, or None. text_settings: the settings for analysing documents, None if text
+    search isn't used."""
 
     find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -508,7 +512,8 @@ class Access:
 
     @property
     def name(self) -> str:
-        """The name of the collection, as far as this process knows it."""
+        """The collection's name, as far as this process knows it (another process may have renamed
+        the collection)."""
         return self.label.name
 
     @property
@@ -569,8 +574,8 @@ class Access:
             self.memory.forget()
 
     def _end_call(self, seq: int) -> None:
-        """Account memory and enforce the budget, at the end of a call that used the state as of the
-        write `seq`. The caller must not hold any locks."""
+        """At the end of a call that used the state as of the write `seq`: account memory, and
+        enforce the budget. The caller must not hold any locks."""
         self._budget_entry.get(None)  # this marks the entry as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
@@ -596,10 +601,10 @@ class Access:
         """Call `look` with one consistent state and these arguments, and return its result.
 
         `look` is called again if maintenance has removed a file after the state was read and before
-        the file was opened. It is also called once more, with all data reloaded, after an error
-        that corrupt data can cause, for example a derived file that was overwritten while it was
-        mapped. If the error is repeated, all bytes are checked. If the check finds damage,
-        DamagedError is raised. Otherwise it is a programming error, which is raised unchanged.
+        the file was opened. After an error that corrupt data can cause, all data is reloaded, and
+        `look` is called once more. (A derived file may have been overwritten while it was mapped.)
+        If the error is repeated, all bytes are checked. If the check finds damage, DamagedError is
+        raised; otherwise the error is raised unchanged.
         """
         is_new = self.directory is None
         while True:
@@ -622,9 +627,9 @@ class Access:
                     raise damage from error
 
     def _check_after_error(self, error: Exception) -> DamagedError:
-        """After an error, check all bytes of the files. Returns the damage as an error; raises
-        `error` itself if there is none. A state without damage isn't checked again until the next
-        write."""
+        """After an error, check all bytes of the files. Returns a DamagedError for the damage that
+        was found; raises `error` itself if there is no damage. A state without damage isn't checked
+        again until the next write."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
@@ -639,9 +644,8 @@ class Access:
         self, look: Callable[[apsw.Connection, *Ts], Result | None], *arguments: *Ts
     ) -> Result | None:
         """Call `look` with a connection and these arguments, and return its result. `look` runs a
-        single statement, which sees one state without a transaction. If `look` fails, None is
-        returned. If the result is None, the caller uses `read`, which returns the result or raises
-        the error."""
+        single statement, which sees one state without a transaction. Returns None if `look` fails.
+        The caller then uses `read`, which returns a result or raises the error."""
         return self._database.without_transaction(look, *arguments)
 
     def _show(
@@ -697,8 +701,8 @@ class Access:
     ) -> Result:
         """Call `change` with a write transaction and these arguments, and return its result. The
         transaction is committed unless `change` raises. joins: whether the change can be committed
-        together with changes of other threads. In that case another thread may call `change`; if
-        that transaction fails, this thread calls `change` again."""
+        in one transaction with changes of other threads. Then another thread may call `change`. If
+        its transaction fails, this thread calls `change` again."""
         self._database.refuse_if_read_only()
         joins = joins and self.directory is not None
         do = partial(_call, change, arguments)
@@ -717,9 +721,9 @@ class Access:
         return result
 
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
-        """Write a change. If it joins, other threads' changes are written in the same transaction.
-        If they make the transaction fail, the change is written alone, and each other thread gets
-        the error of its own change. do: makes the change."""
+        """Commit a change. If it joins, other threads' changes are committed in the same
+        transaction. If they make the transaction fail, this change is committed alone, and each
+        other thread gets the error of its own change. do: makes the change."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -792,8 +796,8 @@ class Access:
         )
 
     def has_moved_on(self, state: State) -> bool:
-        """Whether files that a state refers to may have been removed since the state was loaded. A
-        finished compaction removes files, and so does a deleted vector space."""
+        """Whether files that a state refers to may be gone: a compaction, or the deletion of a
+        vector space, removes files."""
         return self.use(self._has_moved_on, state)
 
     def _has_moved_on(self, connection: apsw.Connection, state: State) -> bool:
@@ -836,9 +840,9 @@ class Access:
             self.refuse_if_deleted()
 
     def refuse_if_deleted(self) -> None:
-        """Raise NotFoundError if the collection's directory is gone, which means that it was
-        deleted. Raise StorageError if the store's directory is gone. For a collection in memory,
-        raise NotFoundError if it is marked as deleted."""
+        """Raise NotFoundError if the collection's directory is gone: the collection was deleted.
+        Raise StorageError if the whole store's directory is gone. For a collection in memory, raise
+        NotFoundError if it is marked as deleted."""
         if self.directory is None:
             self._database.use(self._head)
         elif not self.directory.exists():
@@ -847,7 +851,7 @@ class Access:
 
 
 def state_and_caches(view: SearchView) -> CachedState:
-    """The state and the caches of a view."""
+    """The state of a view, and its caches."""
     return CachedState(view.state, view.caches)
 
 
@@ -858,10 +862,10 @@ def _call(
 
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
-    """Make the change that another thread is waiting to make, either completely or not at all. An
-    error is ignored here: the other thread makes the change again alone, and gets the error then.
-    entry: that thread's entry in the queue. committed: a list that gets an item when the
-    transaction is committed."""
+    """Make a change for another thread that waits in the queue, either completely or not at all. An
+    error is ignored here: the other thread then makes its change alone, and gets the error. entry:
+    the other thread's entry in the queue. committed: a list that gets an item when the transaction
+    is committed."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint
@@ -874,8 +878,8 @@ def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) ->
 
 
 def _evicting_weakly(access: Access) -> Callable[[], None]:
-    """A function that evicts a collection's data from memory. It has only a weak reference to the
-    collection. So the memory budget, which stores the function, keeps no collection alive."""
+    """A function that evicts a collection's data from memory. It refers to the collection weakly,
+    so that the memory budget, which stores the function, doesn't keep the collection alive."""
     reference = weakref.ref(access)
 
     def evict() -> None:

@@ -2,20 +2,20 @@
 
 **Interrupts.** Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a
 lock's acquire() and the `try` after it, at the first step of a context manager's __exit__, in the
-middle of threading.Condition. Only one way to hold a lock survives that: `with lock:`, in the frame
-of a function, on a lock of `base/locks.py`. Such a lock is entered and left without such a moment.
-(The frame of a generator-based context manager isn't safe: an interrupt suspends the generator,
-which then holds its locks until the traceback is dropped.)
+middle of threading.Condition. Only one way to hold a lock is safe: `with lock:`, in the frame of a
+function, on a lock of `base/locks.py`, which is acquired and released without such a gap. (The
+frame of a generator-based context manager isn't safe: an interrupt suspends the generator, which
+then holds its locks until the traceback is dropped.)
 
-So every function here holds its locks by such a `with`, while it calls another function. There are
-no counters of waiting or working threads: the locks themselves show whether there are any.
+So every function here holds its locks by such a `with`, while it calls another function. Waiting
+and working threads aren't counted: the locks themselves show whether there are any.
 
 **Forks.** A child must not use SQLite's connections that it inherited, nor even close them. SQLite
-also records the locks of this process on each file, and a child that inherits such a record takes
-no locks of its own. So a fork waits until no thread is inside SQLite, and closes all connections
-first; the child opens stores again by path. A store in memory can't be reopened by path, so using
-it in the child is an error. A fork also waits while any thread is loading a module of ours, whose
-lock the child would inherit.
+also keeps a list of the locks that this process has on each file. A child that inherits this list
+takes no locks of its own. So a fork waits until no thread is inside SQLite, and closes all
+connections first; the child opens stores again by path. A store in memory can't be reopened by
+path, so using it in the child is an error. A fork also waits while any thread is importing a module
+of this package, because the child would inherit the import's lock.
 """
 
 import sys
@@ -54,10 +54,9 @@ POLLED_EVERY = 0.001  # seconds between two attempts of a process that waits for
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """Return the result of `ask`, which waits for another lock, such as SQLite's. Processes call
     `ask` in turn, so that only one at a time waits for that lock. A process that has just released
-    the lock must queue here again, behind the waiting processes. The turn only keeps an order; it
-    protects nothing. So `ask` is called without a turn on file systems without file locks, and
-    after the timeout. For example, the timeout passes if the process that has the turn was
-    stopped."""
+    the lock must queue here again, behind the waiting processes. The turn only keeps an order, and
+    protects no data. So `ask` is called without a turn on file systems without file locks, and
+    after the timeout, for example if the process that has the turn is suspended."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
     except OSError:
@@ -79,7 +78,7 @@ class SharedLock:
     that waits to hold the lock exclusively goes before threads that come later to share it;
     otherwise it might never get the lock. When an exclusive thread releases the lock, the threads
     that already waited go first. A thread that already shares or holds the lock can share it once
-    more. This happens, for example, if a client is garbage-collected in that thread."""
+    more, for example if a client is garbage-collected in that thread."""
 
     def __init__(self) -> None:
         # For each thread, the lock that it holds while it shares.
@@ -161,8 +160,8 @@ class QueueEntry:
     """The entry of a waiting thread in the queue.
 
     batched: the thread's work, if the thread that holds the FifoLock is allowed to do it instead;
-    otherwise None. lock: held while the entry's thread waits or works. called: released to wake
-    that thread.
+    otherwise None. lock: held while the entry's thread waits or works. called: a lock that is
+    released to wake that thread.
     """
 
     __slots__ = ("_counts", "_offered", "batched", "called", "lock", "result")
@@ -176,16 +175,16 @@ class QueueEntry:
         self._offered = [batched]
 
     def takes(self) -> bool:
-        """Whether this is the first call of the method. Only the caller that gets True goes on: the
-        thread that holds the lock does the entry's work, or the entry's own thread stops
-        waiting."""
+        """Whether this is the first call of the method. Only the first caller goes on: either the
+        thread that holds the lock, which then does the entry's work, or the entry's own thread,
+        which then stops waiting."""
         with suppress(IndexError):
             self._offered.pop()
             return True
         return False
 
     def settle(self, result: object, counts: Sequence[object]) -> None:
-        """Record a result, which becomes valid as soon as the sequence `counts` isn't empty."""
+        """Record a result, which becomes valid as soon as the sequence `counts` has an item."""
         self.result, self._counts = result, counts
 
     @property
@@ -293,9 +292,9 @@ AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]
 
 
 class _Waiting(Generic[Q, A]):
-    """A query that waits in line. called: released to wake its thread; answers: empty, or the
-    single answer that another thread has found; is_done: whether another thread has tried to answer
-    the query."""
+    """A query that waits in line. called: a lock that is released to wake the query's thread;
+    answers: empty, or the single answer that another thread has found; is_done: whether another
+    thread has tried to answer the query."""
 
     __slots__ = ("answers", "called", "is_done", "question")
 

@@ -90,8 +90,8 @@ _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 def reading(
     method: Callable[Concatenate["PointStore", SearchView, P], T],
 ) -> Callable[Concatenate["PointStore", P], T]:
-    """Decorator: callers call the method without its view; it runs in a read transaction that
-    provides the view. If the read is repeated, the method is called again (see `Access.read`)."""
+    """Decorator: runs the method in a read transaction, which provides the view, so that callers
+    pass no view. If the read is repeated, the method is called again (see `Access.read`)."""
 
     @wraps(method)
     def read(self: "PointStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -148,7 +148,7 @@ class PointStore:
 
     @property
     def engine(self) -> "PointStore":
-        """The object itself."""
+        """The object itself, which is the engine of the collection."""
         return self
 
     @classmethod
@@ -197,8 +197,9 @@ class PointStore:
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
         """Call `change` in one transaction and return its result. If it raises, nothing is written.
         most: the greatest number of points that `change` changes. If the number is small, another
-        thread may call `change`; if that transaction fails, this thread calls `change` again. If
-        `most` is None, the number is unknown, and `change` is called once, in this thread."""
+        thread may call `change`; if that thread's transaction fails, this thread calls `change`
+        again. If `most` is None, the number is unknown, and `change` is called once, in this
+        thread."""
         from retrieval_store.engine.transaction import CalledBackError, Transaction
 
         joins = most is not None and most <= SMALL_CHANGE
@@ -210,8 +211,8 @@ class PointStore:
     def _change(
         self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
     ) -> T:
-        """Make a change in a transaction, and return its result. joins: whether it can be committed
-        together with changes of other threads; one thread then makes all these changes."""
+        """Make a change in a transaction, and return its result. joins: whether the change can be
+        committed together with changes of other threads; one thread then makes all of them."""
         from retrieval_store.engine.transaction import change_points
 
         result, written, seq_before, seq = self.access.write(
@@ -519,7 +520,7 @@ class PointStore:
 
     def drop_space(self, name: str) -> None:
         """Delete a vector space with all vectors in it. Raises NotFoundError if the space doesn't
-        exist. Maintenance removes the files soon, or when its current run ends."""
+        exist. Maintenance removes the space's files soon, or when its current run ends."""
         self.access.write(_drop_space, name)
         self.access.schedule_maintenance()
 
@@ -536,7 +537,7 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The matching points that have a number or a date at the path, sorted by it; each point is
-        returned once. Numbers come in ascending order, then dates; descending reverses the whole
+        returned once. Numbers come first, ascending, then dates; `descending` reverses the whole
         order."""
         from retrieval_store.engine.filtering.order import in_order
 
@@ -557,8 +558,8 @@ class PointStore:
         return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
     def _schedule_if_needed(self, view: SearchView, is_lacking: bool = False) -> None:
-        """Schedule maintenance if there is data to save, or data to build for later calls.
-        is_lacking: whether many vectors have no codes, or aren't in the index."""
+        """Schedule maintenance if there is data to save, or if later calls need data that isn't
+        built yet. is_lacking: whether many vectors have no codes, or aren't in the index."""
         demand = view.caches.lists.demand
         if is_lacking or view.caches.unsaved or (demand and demand.wanted_keys()):
             self.access.schedule_maintenance()
@@ -655,7 +656,7 @@ def _search_attributes(trace: EngineTrace, state: State) -> tracing.Attributes:
 
 
 def _count_matching(view: SearchView, question: Query) -> int:
-    """How many points fulfil the query's filter; see `stats.count_matching`."""
+    """How many points fulfil the filter of a query; see `stats.count_matching`."""
     from retrieval_store.engine.stats import count_matching
 
     return count_matching(view, question.steps)

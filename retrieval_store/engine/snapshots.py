@@ -1,14 +1,14 @@
 """Takes and restores snapshots: one or more collections as of one moment, in one file.
 
-The input is a store or one of its collections; the output is a file that never changes. The whole
-file is checked before anything in it is used. This module is allowed to import `maintenance` and
-the subpackages that `engine` lists below it.
+A snapshot contains a whole store or one collection, and never changes. The whole file is checked
+before anything in it is used. This module is allowed to import `maintenance` and the subpackages
+that `engine` lists below it.
 
-To take a snapshot, the collections are copied into a folder next to the future file. Each copy is
-in one consistent state, without dead, expired or derived data. Then the copies are packed into a
-ZIP archive with a manifest. Nothing in the archive is compressed, so its content is never larger
-than the file. The manifest contains the size and SHA-256 of every other file, and the archive's
-comment contains the SHA-256 of the manifest. All file names in the archive are generated:
+To take a snapshot, the collections are copied into a folder next to the target file. Each copy has
+one consistent state, without dead, expired or derived data. Then the copies are packed into a ZIP
+archive with a manifest. Nothing in the archive is compressed, so its content is never larger than
+the file. The manifest contains the size and SHA-256 of every other file, and the archive's comment
+contains the SHA-256 of the manifest. All file names in the archive are generated:
 `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
 
 To restore a snapshot, all of it is checked before any file is moved to its final path.
@@ -80,8 +80,8 @@ def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Other threads and
     processes may write meanwhile: committed rows of vector files never change, and one transaction
     copies all other data. Copying the rows can take minutes, and no thread of the process can fork
-    during a transaction. So the rows are copied after the transaction. The memory maps keep the
-    rows even if the files are removed."""
+    during a transaction. So the rows are copied after the transaction, from memory maps, which keep
+    the rows even if the files are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
@@ -95,16 +95,17 @@ def copy_collection(access: Access, directory: Path) -> None:
 @contextmanager
 def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
     """Context manager: a private directory with a copy of the collection, in `directory` or the
-    system's temporary folder. It is deleted at the end of the context, except for files that were
-    moved away."""
+    system's temporary folder. The directory is deleted at the end of the context, except for files
+    that were moved away."""
     with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 
 def _write_rows(path: Path, rows: Stored) -> None:
-    """Write rows into a new file. numpy isn't used for that: it uses a buffer of the C library,
-    which a child forked meanwhile would write again when it ends."""
+    """Write rows into a new file. This function avoids numpy, which writes through a buffer of the
+    C library: a child forked meanwhile would write the buffer's content again when the child
+    ends."""
     with path.open("xb", buffering=0) as file:
         write_at(file.fileno(), as_bytes(rows), 0)
 

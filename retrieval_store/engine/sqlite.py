@@ -1,24 +1,26 @@
 """SQLite through apsw: opens untrusted databases, in transactions that interrupts can't break.
 
-The input is a path, a `Format` (the expected tables) and a function. The function gets a
-connection, in a transaction; its result is returned, or an error of ours is raised. `storage` gives
-the tables their meaning. This module is allowed to import `locks` and `query.types`.
+Functions here take a path, a `Format` (the expected tables) and a function, which they call with a
+connection in a transaction. They return its result, or raise an error from
+`retrieval_store.errors`. `storage` defines what the tables mean. This module is allowed to import
+`locks` and `query.types`.
 
-- Guards. The database may come from an untrusted source, so its schema must equal the expected one
-  exactly. It is refused if there are files next to it that SQLite would follow, or that would make
-  SQLite hang. Triggers, views, and functions that a schema calls are switched off. The time of one
-  use of a connection is limited.
+- Guards. The database may come from an untrusted source, so its schema must equal the expected
+  schema exactly. A database is refused if files next to it could make SQLite hang, or read or
+  change other files. Triggers, views, and functions that a schema calls are switched off. The time
+  of one use of a connection is limited.
 - Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
   with correct checksums leads to Python's built-in errors (`CORRUPTION_ERRORS`). In code that only
-  reads stored values these errors become DamagedError; a ContradictionError always does. In other
-  code they may be programming errors, and a check of all bytes decides (`Access.read`).
+  reads stored values, these errors become DamagedError; ContradictionError becomes DamagedError
+  everywhere. In other code they may be programming errors, and a check of all bytes decides
+  (`Access.read`).
 - Transactions. A transaction is a `with` block on the connection itself, which is implemented in C.
-  The block contains only the call of a callback; docs/design/concurrency.md explains why.
-- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page causes an error
-  instead of a wrong result. It has an application id and a format version.
-- Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
-  table in docs/design/concurrency.md shows which resources a call of `use` holds at each step, and
-  the effects of an interrupt, a fork or `close` during that step.
+  The block contains only one call, of a callback; docs/design/concurrency.md explains why.
+- Files. Every database uses the checksum VFS, so a flipped bit in a page causes an error instead of
+  a wrong result. The file has an application id and a format version.
+- Pools. A database is a pool of connections, each of which is lent to one thread at a time, while a
+  callback runs. A table in docs/design/concurrency.md shows which resources a call of `use` holds
+  at each step, and the effects of an interrupt, a fork or `close` during that step.
 """
 
 import errno
@@ -104,9 +106,9 @@ class Format:
 
 
 class StepLimiter:
-    """Progress handler of a connection: counts its steps, and stops a statement that takes too many
-    steps. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
-    database, None in memory."""
+    """Progress handler of a connection, which SQLite calls regularly. It counts the steps of
+    statements, and stops a statement that takes too many steps. Ctrl-C is handled in it, too. path:
+    the path of the database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -280,7 +282,7 @@ CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 @contextmanager
 def corruption_as_damage(path: Path) -> Iterator[None]:
     """Context manager: raises DamagedError instead of an error that only a wrong stored value can
-    cause. Such a value can have a correct checksum, so the damage shows only when the value is
+    cause. A wrong value can have a correct checksum, so the damage shows only when the value is
     used."""
     try:
         yield
@@ -307,7 +309,7 @@ T = TypeVar("T")
 
 def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """All rows of a query as a list, so that no statement stays open. Raises apsw.CorruptError if
-    there are more rows than fit into the database: then its B-tree leads to the same pages
+    there are more rows than fit into the database, because then its B-tree leads to the same pages
     repeatedly."""
     cursor = connection.execute(query, parameters)
     try:
@@ -324,8 +326,8 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
 
 
 class SQLiteTransaction(UninterruptibleContext):
-    """A transaction of a connection, for a `with` block. It shows the snapshot of its first read.
-    If the block raises, the transaction is rolled back."""
+    """A transaction of a connection, for a `with` block. All reads in it see the snapshot of the
+    first read. If the block raises, the transaction is rolled back."""
 
     __slots__ = ()
 
@@ -364,7 +366,8 @@ def writing(
 
 def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
     """Make a connection wait for SQLite's locks for at most this time. SQLite's own busy handler
-    isn't used: its pauses grow up to 100 ms, and meanwhile other connections write repeatedly."""
+    isn't used, because its pauses grow up to 100 ms, during which other connections write again and
+    again."""
 
     def wait(tried: int) -> bool:
         time.sleep(POLLED_EVERY)
@@ -398,9 +401,9 @@ def _register_checksum_vfs() -> None:
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
-    """Load the extension with the checksum VFS from its path in apsw's wheels. If it isn't there,
-    apsw searches for the extension. That search imports so much of the standard library that the
-    first opening takes 8 ms longer."""
+    """Load the extension with the checksum VFS from its path in apsw's wheels. If the extension
+    isn't there, apsw searches for it. That search imports much of the standard library, which takes
+    8 ms."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
@@ -412,10 +415,10 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
     """Create the database unless it exists; returns whether this call created it. Several processes
-    can call it at once. `fill` adds rows to the new tables. alike: a key. Databases with equal keys
+    can call it at once. `fill` adds rows to the new tables. alike: a key; databases with equal keys
     have equal content, which is computed once per process. The database is completed under another
     name and then renamed (see `give_name`). So no process sees an incomplete database, and only one
-    of two processes creates it."""
+    process creates it."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -487,8 +490,8 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A connection of a pool, and the counter of its steps. It isn't a subclass of apsw's
-    Connection, and there are no weak references to connections. With a subclass and weak
-    references, the interpreter crashed when threads closed connections."""
+    Connection, and no weak references to connections exist: with these, the interpreter crashed
+    when threads closed connections."""
 
     connection: apsw.Connection
     steps: StepLimiter
@@ -550,8 +553,8 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
 
 def _read_only_uri(path: Path) -> str:
     """The URI of a database in a directory that can't be written to. In such a directory SQLite
-    can't coordinate with writers, nor read a write-ahead log. But no process can write there, and a
-    log exists only if the store wasn't closed."""
+    can't coordinate with writers, nor read a write-ahead log. But no process can write there, so no
+    coordination is needed, and a log exists only if the store wasn't closed."""
     if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
     log = log_of_database(path)
@@ -654,8 +657,8 @@ class _Pool(ABC):
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
         """Call `look`, which runs a single statement and so sees one state without a transaction,
-        and return its result. If `look` fails, None is returned. If the result is None, the caller
-        uses `read`, which returns the result or raises the error."""
+        and return its result. Returns None if `look` fails. The caller then uses `read`, which
+        returns a result or raises the error."""
         try:
             return self.look(look, *arguments)
         except LockTimeoutError:  # a read would wait for the same time again
@@ -712,8 +715,8 @@ class FileDatabase(_Pool):
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """Like `use`, but only for reads. If more threads read than there are processors,
         throughput is a quarter lower, because the threads pass the GIL to each other. So further
-        threads queue. But they queue only for a short time, because some reads take seconds, and a
-        long search releases the GIL most of the time."""
+        threads queue, but only for a short time: some reads take seconds, and a long search
+        releases the GIL most of the time."""
         lent = self._lent
         is_busy = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if is_busy and (self._waiting or self._number_lent() >= AT_ONCE):
@@ -893,8 +896,7 @@ class MemoryDatabase(_Pool):
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """Call `work` with the connection and these arguments, and return its result. Raises an
-        error if this thread is in the middle of a write, because `work` would see the unfinished
-        write."""
+        error if this thread is in the middle of a write, which `work` would see unfinished."""
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:

@@ -2,7 +2,7 @@
 
 `warm` loads in advance the data that the first queries would load. It loads each part by the same
 functions that queries use, in a read transaction of its own. Only a saved graph is treated
-differently: `warm` loads it at once, while queries leave that to background maintenance until it is
+differently: `warm` loads it at once; for queries, background maintenance loads it once that is
 worthwhile.
 """
 
@@ -163,8 +163,8 @@ def search_attributes(trace: EngineTrace, state: State) -> Attributes:
 
 
 def gauges(access: Access, mode: Mode) -> Gauges:
-    """The gauges of a collection. They are read through a separate connection, without using data
-    in memory, so that monitoring loads nothing and evicts nothing."""
+    """The gauges of a collection. They are read through a separate connection, so that monitoring
+    loads nothing into memory and evicts nothing."""
     if access.directory is None:
         return access.read(_gauges_in_memory)
     cached, path = access.memory.cached_state, access.directory / POINTS_NAME
@@ -188,8 +188,7 @@ def _gauges_in_memory(view: SearchView) -> Gauges:
 def _gauges_of(
     connection: apsw.Connection, state: State | None, caches: Caches | None, directory: Path | None
 ) -> Gauges:
-    """The gauges according to the database. The state and caches in memory may be older than the
-    database."""
+    """The gauges according to the database; the state and caches in memory may be older."""
     head = read_head(connection)
     if head.dropped:
         raise NotFoundError.of_deleted("the collection")
@@ -217,7 +216,7 @@ def _is_at_hand(state: State, generation: int) -> bool:
 
 def _count_missing(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
     """How many vectors of points are missing from an index, and how many lack codes that they
-    should have. Both memory and files are counted."""
+    should have. Entries in memory and in files are both counted."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
@@ -305,8 +304,8 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 def maintenance(access: Access) -> Payload | None:
     """The running maintenance of a collection: its activity, progress, and running time; None if no
-    maintenance is running. If another process runs it, only that process is reported, as
-    `process`."""
+    maintenance is running. If another process runs the maintenance, only that process is reported,
+    as `process`."""
     now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
@@ -341,8 +340,8 @@ def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str
 
 
 def space_numbers(view: SearchView, space: SpaceState) -> Payload:
-    """How many slots of a space have codes, and how many are in an index. Both memory and files are
-    counted, since files are loaded when needed."""
+    """How many slots of a space have codes, and how many are in an index. Entries in memory and in
+    files are both counted, since files are loaded when needed."""
     name, slots, caches = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
     opened = caches.spaces[name]
@@ -447,8 +446,7 @@ class _Laps:
 
 
 def _vectors(view: SearchView, access: Access, name: str) -> Payload:
-    """Load the codes of a dense space. To load them, the space is searched with one of its own
-    vectors."""
+    """Load the codes of a dense space, by a search of the space with one of its own vectors."""
     space = view.state.spaces.get(name)
     if space is None:  # it was dropped meanwhile
         return dict.fromkeys(TOLD, 0)

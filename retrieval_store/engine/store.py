@@ -84,11 +84,11 @@ def descriptor_limit() -> int:
 class OpenCollections:
     """The open PointStores, by the ids of their collections. If their files use too many file
     descriptors, the least recently used PointStores close their files and are no longer counted.
-    The next call gets such a PointStore from here again, and opens its files.
+    The next call that uses a closed PointStore opens its files again, and counts it.
 
-    Each time a collection is counted, the descriptors of a few others are measured, in turn. The
-    total is the sum of the last measurements, so the cost is the same for any number of open
-    collections.
+    Each time a collection is counted, the descriptors of a few other collections are measured, in
+    turn. The total is the sum of the last measurements, so the cost is the same for any number of
+    open collections.
     """
 
     def __init__(self) -> None:
@@ -109,8 +109,8 @@ class OpenCollections:
         return points
 
     def add(self, collection_id: str, points: "PointStore") -> None:
-        """Keep a new PointStore. If `close` was called meanwhile, the PointStore is closed and the
-        error of `close` is raised."""
+        """Keep a new PointStore. If this object was closed meanwhile, the PointStore is closed, and
+        the error passed to `close` is raised."""
         with self._lock:
             closed = self._closed
             if closed is None:
@@ -180,8 +180,8 @@ class OpenCollections:
         return idle
 
     def forget(self, collection_id: str, points: "PointStore | None" = None) -> None:
-        """Close the collection's PointStore and drop it. If `points` is passed, it is closed, and
-        it is dropped only if it is the open PointStore."""
+        """Close the collection's PointStore and drop it. If `points` is passed, that PointStore is
+        closed, and is dropped only if it is the one that is open here."""
         with self._lock:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
@@ -384,8 +384,8 @@ class Store:
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
         """Turn a folder of files into a collection of the store; returns the collection that it
-        replaces. As in `_create_files`, an entry is added to the catalog, then the files are moved
-        to their path, then the collection's row is added."""
+        replaces. As in `_create_files`, the steps are: an entry among the catalog's unfinished
+        collections, moving the files to their path, and the collection's row."""
         self._catalog.write(Entries.begin, record.id)
         try:
             while True:
@@ -526,8 +526,8 @@ class Store:
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
         """Delete a collection that is flagged in the catalog: mark it as dropped in points.sqlite,
-        unlink its files, and remove its row. Returns False if its files are in use. Then the
-        collection stays flagged, and its name is free."""
+        unlink its files, and remove its row. Returns False if its files are in use; the collection
+        then stays flagged, but its name is free for another collection."""
         # It may already be marked by another process, or too damaged to be written.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
@@ -646,8 +646,8 @@ class Store:
             self._catalog.close(reason)
 
     def close_at_exit(self) -> None:
-        """Save the same data as `close`, and close all files, before the process ends. Later calls,
-        for example from functions registered earlier with `atexit`, open the files again."""
+        """Like `close`, but before the process ends: later calls, for example from functions
+        registered with `atexit`, open the files again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()
@@ -704,9 +704,9 @@ class Store:
         return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
-        """Call `look` with the catalog and these arguments, and return its result. The catalog then
-        contains no collections whose deletion was interrupted. Usually there are none; the same
-        transaction checks that."""
+        """Call `look` with the catalog and these arguments, and return its result. Before that,
+        interrupted deletions are finished. Usually there are none, which the same transaction
+        checks."""
         results = self._catalog.read(_look_unless_flagged, look, arguments)
         if results:
             return results[0]
@@ -813,8 +813,9 @@ def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
 def _put_in_place(
     entries: Entries, record: CollectionRecord, files: Path, directory: Path, replace: bool
 ) -> tuple[bool, CollectionRecord | None]:
-    """Turn a folder of files into a collection that was begun. Returns whether that was possible,
-    and the replaced collection."""
+    """Move a folder of files to the path of a collection whose creation has begun, and add the
+    collection's row. Returns whether that was possible, and the collection that was replaced, or
+    None."""
     if record.id not in entries.unfinished_ids():
         return False, None  # otherwise nobody would remove the files if this process dies here
     aliases = entries.aliases()
@@ -872,7 +873,7 @@ class _Shared:
 
 
 class _Open:
-    """The open stores, and a lock for them. The lock is reentrant, because a client may be
+    """The open stores, and a lock for them. The lock is reentrant: a client may be
     garbage-collected in the thread that holds the lock, and then releases its store."""
 
     def __init__(self) -> None:

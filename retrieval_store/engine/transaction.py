@@ -1,10 +1,10 @@
 """Operations on points: one or several operations form a transaction.
 
-Each operation sees the writes of the operations before it, through an `Overlay`. The overlay
-consists of the committed state and the points that the transaction has touched. A filter is
-evaluated for each operation: touched points are read one by one; for all other points, the
-committed state and its caches are used. Uncommitted data never enters caches that other readers
-share. The transaction has a state of its own, which is discarded when it ends.
+Each operation sees the writes of the operations before it, through an `Overlay`: the committed
+state, and the points that the transaction has touched. To evaluate an operation's filter, touched
+points are read one by one; for all other points, the committed state and its caches are used.
+Uncommitted data never enters caches that other readers share. The transaction has a state of its
+own, which is discarded when it ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,8 +66,8 @@ def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
 
 
 class Overlay:
-    """The points as the operations of a transaction see them. Points that the transaction has
-    touched are in their new state, all others in the committed state. (It also implements
+    """The points as the operations of a transaction see them. The points that the transaction has
+    touched are in their new state, all other points in the committed state. (It also implements
     `storage.write.PointLookup`: `fulfilling` and `slots`.)"""
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:
@@ -158,9 +158,9 @@ class Overlay:
         )
 
     def _view(self) -> SearchView:
-        """The view that the next operation uses. Until an operation has written something, it shows
-        the committed state with its caches. From then on it shows the transaction's own state,
-        which no other reader sees.
+        """The view that the next operation uses. Until an operation has written something, the view
+        shows the committed state with its caches. From then on the view shows the transaction's own
+        state, which no other reader sees.
 
         That state shares arrays with the committed state, and appends to them. This is safe because
         no other process or thread commits meanwhile.
@@ -212,7 +212,7 @@ def _operation(
 class Transaction:
     """Implements the protocol `Changes` on a write transaction that has begun.
 
-    written: how many points its operations have written or deleted so far.
+    written: how many points the operations have written or deleted so far.
     """
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:

@@ -1,8 +1,9 @@
-"""The caches for filtering, above all the results of filters, for queries that repeat a filter.
+"""The caches for filtering. The main one holds the results of filters, for queries that repeat a
+filter.
 
-A result is stored as bits, one for each row. To update it, the filter is evaluated only for the
-points that have changed since. Data that searches derive from a result is stored with it: a bit for
-each slot, a list of slots if there are few points, and a copy of their codes once that pays.
+A result is stored as bits, one for each row. To update a result, the filter is evaluated only for
+points that have changed since. Searches store derived data with a result: a bit for each slot, a
+list of slots if few points match, and a copy of the codes of these points once that saves time.
 """
 
 import math
@@ -49,8 +50,8 @@ Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
-    """Codes of the points that fulfil a filter, copied into one block. Filtering needs only the
-    size of the copy, and the slots of the codes, ascending."""
+    """Copied codes of the points that fulfil a filter, in one block. This module uses only the size
+    of the block, and the slots of the codes, ascending."""
 
     @property
     def slots(self) -> Ints: ...
@@ -62,8 +63,8 @@ _NONE = weakref.WeakValueDictionary[int, Bytes]()
 
 
 def _no_bits(height: int) -> Bytes:
-    """A bit for each row, all 0, which means that no row fulfils the filter. height: the number of
-    rows. All filter results without matching rows share this array."""
+    """A bit for each row, all 0: no row fulfils the filter. height: the number of rows. All filter
+    results without matching rows share this array."""
     bits = _NONE.get(height)
     if bits is None:
         bits = np.zeros(-(-height // 8), np.uint8)
@@ -75,11 +76,11 @@ def _no_bits(height: int) -> Bytes:
 class FilterResult:
     """The points that fulfil a filter, in one state.
 
-    restricts: whether there is a filter. about_count: how many points fulfil it; the number may be
+    restricts: whether there is a filter. about_count: how many points fulfil the filter, exactly or
     estimated. key: the cache key of the filter, see `key_of`. uses: how often the cached result was
     reused. counted: the bytes that the cache counts for the result. copies: for each vector space,
     the copied codes of these points. lost: for each vector space, the extra cost of past queries
-    because there was no copy.
+    that had no copy.
 
     A result has a bit for each row, or a test that is applied to single rows until the bits are
     needed. A result with a test isn't cached, because the test refers to columns.
@@ -129,7 +130,7 @@ class FilterResult:
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def counts_beyond(self, height: int, count: int) -> bool:
-        """Whether this result belongs to a later state than a state with `height` rows and `count`
+        """Whether this result belongs to a later state than one with `height` rows and `count`
         points, because rows were added. Changes in rows that both states have are tracked
         elsewhere."""
         return self._height > height if self.restricts else self.about_count != count
@@ -204,10 +205,9 @@ class FilterResult:
 
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
         """A filter of the slots below `stop` for a scan of codes. With a bit for each slot, the
-        scan skips blocks without a matching slot. If few blocks can be skipped, the filter tests
-        the row of each slot instead. It uses the result's test of rows, or the bits of rows.
-        Building the bits of slots takes longer than most searches, so it pays only after several
-        searches."""
+        scan skips blocks without a matching slot. If it could skip few blocks, the filter tests the
+        row of each slot instead, by the result's test or its bits of rows. Building a bit for each
+        slot takes longer than most searches, so it pays only after several searches."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         few = self._bits is not None and space.space.slots <= FEW_SLOTS
@@ -242,16 +242,16 @@ class FilterResult:
 
     @property
     def nbytes(self) -> int:
-        """The size of its arrays in bytes, including the bits of slots, even if they aren't built
-        yet."""
+        """The size of the result's arrays in bytes, including the bits of slots, even if they
+        aren't built yet."""
         rows = 0 if self._bits is None or not self._count else 2 * self._bits.nbytes
         slots = sum(rows_of_space.nbytes for rows_of_space in [*self._slots.values()])
         return OBJECTS + rows + slots + sum(packed.nbytes for packed in [*self.copies.values()])
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
-    """Whether the slots contain the vectors of all these rows. The slots must ascend. A slot never
-    gets another vector."""
+    """Whether the slots contain the vectors of all these rows. The slots must ascend. (A slot is
+    never reused for another vector.)"""
     return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
 
@@ -273,8 +273,8 @@ class FilterCache:
         self._layers.note(seq, {None: rows})
 
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
-        """The cached result (or None), and the stale rows, for which it may be wrong in this
-        state."""
+        """The cached result of the filter with this key (or None), and the stale rows: those for
+        which the result may be wrong in this state."""
         if key is None:
             return None, NOTHING_STALE
         layers: Layers[FilterResult] | None
@@ -366,13 +366,13 @@ class Expiry:
 class KeptFilters(KeptLists):
     """The caches of this package. columns: the columns of values in payloads, for all states with
     the same row numbers. answers: the results of conditions on documents, for the same states.
-    allowed: the results of filters, for one state.
+    allowed: the results of whole filters, for one state.
 
-    uses: how often the columns of a path were used before they are saved. condition_uses: recent
+    uses: how often the columns of a path were used, until they are saved. condition_uses: recent
     uses of conditions on documents, by their keys. seen: the filters that were used. expiry:
-    filters for expired points, by the path of the expiry time. living: empty, or one array with the
-    rows of all points, which columns share. without_room: the number of points at the time when
-    there was no room for a column's file, by the key of the file.
+    filters for expired points, by the path of the expiry time. living: the rows of all points, an
+    array that columns share; empty until a column needs it. without_room: by the key of a column's
+    file, the number of points when there was no room for the file.
     """
 
     columns: LayerCache

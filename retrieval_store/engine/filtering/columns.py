@@ -1,15 +1,15 @@
 """Columns: indexes of payload values, in memory and in files: which points have which values at a
 path.
 
-A column contains the values according to its reading (see `filters.columns`), and is updated as
-`state.caches.Layers`. A payload that several columns need is read once for all of them.
+A column's reading (see `filters.columns`) says which values it contains. A column is updated as a
+`state.caches.Layers`. A payload that several columns need is read once for all columns.
 
 The columns of a path that are in use are saved in a file of arrays, to be mapped. It contains the
 pks of the points, and the postings of each reading that is derived from the values at the path
 (`ValuesAt.siblings`). Postings consist of the distinct strings (in the header), the distinct
 numbers of each type, and for each of these values the points that have it. Points are numbered by
-their position among the pks. If the reader numbers its rows in the same way, the arrays of the file
-are used directly. It does so unless points were deleted since.
+their position among the pks. If no points were deleted since, the reader's rows have the same
+numbers, and the arrays of the file are used directly.
 
 Before a file is used, it is checked for contradictions and for numbers that would make a read go
 out of bounds. Values and rows must ascend, and the groups of rows must follow one another; the
@@ -91,8 +91,8 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns from the cache, which may have stale rows. Raises an error if one request loads
-    so many columns that reading them would take minutes."""
+    """The columns from the cache; they may have stale rows. Raises an error if the request loads so
+    many columns that reading them would take minutes."""
     seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
     if len(all_columns) > FEW_KEYS:
         budget.check_steps(len(all_columns) * rows, "keys in a filter", len(all_columns))
@@ -132,8 +132,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def _other_stale_columns(view: FilterView, current: Columns) -> Columns:
-    """The cached columns that aren't among the current ones and have a few stale rows, but not
-    many. (The cache also contains labels of groups, which aren't columns.)"""
+    """Cached columns that aren't among the current ones, and have a few stale rows, but not many.
+    (The cache also contains labels of groups, which aren't columns.)"""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers
@@ -155,7 +155,7 @@ def _read_segments(
     view: FilterView, lacking: Mapping[Column, Ints]
 ) -> Iterator[tuple[Column, Segment]]:
     """For each column, yield a segment with the rows that the column lacks. Payloads are read once
-    for all columns, because one more key costs next to nothing."""
+    for all columns: reading one more key of a payload costs next to nothing."""
     all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
     all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
     read = _Read(view.connection, view.state.pks[all_rows], [*lacking])
@@ -171,9 +171,9 @@ def _read_segments(
 
 
 def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
-    """The rows, and whether an earlier column already counts the bytes of that array. If these are
-    the rows of all existing points, the same array is returned each time, so that columns share
-    it."""
+    """The rows, and whether an earlier column already counts the bytes of their array. For the rows
+    of all existing points, the same array is returned each time, so that columns share one
+    array."""
     if len(rows) < view.state.count:
         return rows, False
     before = view.caches.living
@@ -185,7 +185,7 @@ def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
 
 class _Read:
     """The payload values of some points, at the paths of some columns. Columns whose paths begin
-    with the same keys share one read."""
+    with the same keys share one lookup in the payload."""
 
     def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[Column]) -> None:
         self._connection, self._pks = connection, pks
@@ -241,8 +241,8 @@ def keys_of_column(path: FieldPath) -> frozenset[int]:
 
 
 def _union(rows: Ints, other_rows: Ints) -> Ints:
-    """The union of two arrays of rows. Usually they are equal, so they are compared first, which is
-    faster than sorting."""
+    """The union of two arrays of rows. Usually the two are equal, so they are compared first, which
+    is faster than sorting."""
     if not len(rows) or np.array_equal(rows, other_rows):
         return other_rows
     return union(rows, other_rows)
@@ -332,7 +332,7 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: in
 
 
 def _in_one_piece(rows: Ints) -> slice | Ints:
-    """The rows as a slice if they are consecutive, otherwise unchanged."""
+    """A slice of the rows if they are consecutive, otherwise the rows unchanged."""
     if len(rows) and int(rows[-1] - rows[0]) + 1 == len(rows):
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
@@ -387,8 +387,8 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def writer(
         self, view: FilterView, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """A function that writes the file; None if there is no room for it. The values are read
-        again, so that only values of existing points are written."""
+        """A function that writes the file; None if there is no room for the file. The values are
+        read from the payloads again, so that the file contains only values of existing points."""
         pks = view.state.pks[view.state.alive]
         pieces = encode_column(
             self.payload_path, pks, _values_by_pieces(view, self.payload_path, pks, check_cancelled)
@@ -516,9 +516,9 @@ def _check_path(path: object) -> PayloadPath:
 
 
 def _current_rows(pks: Ints, written: Ints) -> Ints | None:
-    """The current row of each point in the file: (n,), -1 for a deleted point. None if the points
-    of the file are still the first rows, in the same order. written: the pks of the points in the
-    file; pks: the pks of all rows."""
+    """The current row of each point in the file: (n,), -1 for a deleted point. Returns None if the
+    points of the file are still the first rows, in the same order. written: the pks of the points
+    in the file; pks: the pks of all rows."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)

@@ -4,15 +4,15 @@ An expression is compiled first, then evaluated. Compiling merges equalities on 
 node, and orders the terms of each And and Or by cost:
 
 1. terms that columns in memory evaluate at once;
-2. terms whose columns are missing or lack rows. These terms are combined into one node (`_Unread`).
-   If earlier terms have left few candidates, only the payloads of these points are read, into
-   temporary columns of these rows. Otherwise the columns are built for all points;
+2. terms whose columns are missing or lack rows, combined into one node (`_Unread`). If earlier
+   terms have left few candidates, only the candidates' payloads are read, into temporary columns.
+   Otherwise the columns are built for all points;
 3. within each of these two groups, terms on documents come last.
 
 A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on, its
 results are cached (`Answers`), like columns. After a write only the changed rows are evaluated
-again. A reader that needs only the first few points evaluates only these; later readers evaluate
-the rest.
+again. A reader that needs only the first few points evaluates the condition only for these; later
+readers evaluate it for the rest.
 """
 
 from collections.abc import Iterable, Sequence
@@ -107,16 +107,16 @@ def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools
 
 
 def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
-    """The points that fulfil the expression, as a test of rows. None unless all its conditions are
-    on columns in memory that can return the value of a row."""
+    """The points that fulfil the expression, as a test of rows. None if a condition isn't on
+    columns in memory that can return the value of a row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
     return None if compiled is None else compiler.compile_test(compiled)
 
 
 class _Compiled(NamedTuple):
-    """A compiled expression. narrowest: the rows that fulfil its narrowest term, None if they are
-    unknown."""
+    """A compiled expression. narrowest: the rows that fulfil the narrowest of the expression's
+    terms, None if they are unknown."""
 
     condition: Condition
     narrowest: FoundRows | None = None
@@ -168,8 +168,8 @@ class _TestCompiler:
         self._view, self._columns = view, Columns()
 
     def load_columns(self, expression: Expression) -> bool:
-        """Load the columns of all conditions, and read their stale rows again. If a column isn't in
-        memory or has many stale rows, nothing is read and False is returned."""
+        """Load the columns of all conditions, and read their stale rows again. Returns False, and
+        reads nothing, if a column isn't in memory or has many stale rows."""
         nodes = [*islice(walk(expression), MOST_NODES + 1)]
         leaves = [node for node in nodes if isinstance(node, ColumnLeaf)]
         others = [node for node in nodes if not isinstance(node, ColumnLeaf | And | Or | Not)]
@@ -285,9 +285,9 @@ def is_worth_looking(
     view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
 ) -> bool:
     """Whether to read `count` single points rather than update the columns that lack rows. If so,
-    the cost is added to the earlier cost for these keys. Once the sum reaches a quarter of the cost
-    of building the columns, they are built. So repeated filters on a key never take much longer
-    than if its column had been built at once."""
+    the cost of reading is added to the earlier costs for these keys. Once the sum reaches a quarter
+    of the cost of building the columns, they are built. So repeated filters on a key never take
+    much longer than with a column from the start."""
     # For each key, the rows to be read, counted once for all its columns.
     building: dict[int, int] = {}
     for column in lacking:
@@ -327,8 +327,8 @@ def _split_terms(
 ) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
     """Divide terms by how they are evaluated. Returns the terms that columns in memory evaluate,
     and the terms for which points must be read; in both lists, terms on documents come last. The
-    third result maps each column in which rows are stale to whether a simple term needs it (see
-    `_is_simple`)."""
+    third result has the columns with stale rows as keys; its values say whether a simple term (see
+    `_is_simple`) needs the column."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
     lacking: dict[Column, bool] = {}
     for term in terms:
@@ -371,8 +371,8 @@ def _is_simple(term: Expression) -> bool:
 class _Unread(Expression):
     """Several terms of an And or Or, combined into one leaf because their columns lack rows.
     expression: the original terms, evaluated by reading single points. compiled: the same terms,
-    evaluated by columns. columns: the columns that lack rows, each with whether a simple term (see
-    `_is_simple`) needs it. A simple term needs its column for all candidates."""
+    evaluated by columns. columns: the columns that lack rows; the value is True if a simple term
+    (see `_is_simple`) needs the column, which then must cover all candidates."""
 
     expression: Expression
     compiled: Expression
@@ -438,8 +438,8 @@ class FilterEvaluator:
         return _mask_at(candidates, places, self._mask_by_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
-        """Whether to read only the candidates. If not, the columns that a simple term needs are
-        updated. Other columns aren't updated, because inner terms may still leave few
+        """Whether to read only the candidates of these terms. Otherwise, updates the columns that a
+        simple term needs. Other columns aren't updated, because inner terms may still leave few
         candidates."""
         lacking = self._lacking(unread.columns)
         if not lacking:
@@ -540,8 +540,8 @@ Said: TypeAlias = npt.NDArray[np.int8]
 @dataclass(frozen=True, slots=True)
 class Answers:
     """The cached results of a condition on documents. of_row: (rows,) 1 if the row fulfils the
-    condition, 0 if it doesn't, UNKNOWN if it wasn't evaluated. Readers add results as they evaluate
-    rows. All readers for which a row isn't stale get the same result."""
+    condition, 0 if it doesn't, UNKNOWN if it wasn't evaluated. Each reader adds the results of rows
+    that it evaluates, for later readers for which these rows aren't stale."""
 
     of_row: Said
     is_empty: ClassVar[bool] = False  # it is worth caching that no document fulfils a condition
@@ -553,7 +553,7 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """The size of its array in bytes."""
+        """The size of the array in bytes."""
         return self.of_row.nbytes
 
 
@@ -638,8 +638,8 @@ def _has_trigram_lists(view: FilterView) -> bool:
 
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     """The rows whose documents may contain the text, according to the lists of trigrams. None if
-    scanning `count` rows is as fast, or if there are no lists yet. The lists are built after enough
-    uses."""
+    scanning `count` rows is as fast, or if there are no lists yet. Maintenance builds the lists
+    after such conditions were used often enough."""
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
         return None
     from retrieval_store.engine.text.inverted import trigrams_of

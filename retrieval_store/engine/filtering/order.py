@@ -2,8 +2,8 @@
 
 `facet` counts how many points have which value, and `in_order` sorts points by their numbers and
 dates at a path. `page` sorts points by id: integers ascending, then strings by their bytes.
-SQLite's index of ids has the same order. If a large share of all points belongs to the result, that
-index is traversed. If few points do, their ids are read and sorted.
+SQLite's index of ids has the same order, and is traversed if a large share of all points belongs to
+the result. Otherwise the ids of the result's points are read and sorted.
 """
 
 from collections import Counter
@@ -75,9 +75,9 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Reduce the values of the largest part to values that may be among the `limit` most frequent
-    values of all parts. These are the most frequent values of the largest part, and the values that
-    other parts also have."""
+    """Remove values from the largest part that can't be among the `limit` most frequent values of
+    all parts. The part keeps its own most frequent values, and the values that other parts also
+    have."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # numbers of different types may be equal
@@ -116,7 +116,7 @@ def _count_by_segment(
 
 def _distinct_counts(pairs: _Pairs) -> Ints:
     """How many rows have each value; a row can have several values. Equal numbers of different
-    types are one value here, and its count is stored for the first of these numbers."""
+    types count as one value. Their common count is stored for the first of them."""
     numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
     if len(pairs.postings.numbers) > 1:
         first: dict[tuple[bool, Scalar], int] = {}
@@ -245,8 +245,8 @@ def _ends(
     descending: bool,
 ) -> list[_Ordered]:
     """For each segment of the column, the rows that fulfil the expression and have numbers within
-    the bounds, with these numbers. If there are many such rows, only the rows with which the order
-    begins are returned."""
+    the bounds, with these numbers. If there are many such rows, only the first rows in the sort
+    order are returned."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)
@@ -264,9 +264,9 @@ def _end_of(
     descending: bool,
 ) -> _Ordered:
     """For one segment, the rows that are allowed and have numbers within the bounds, with these
-    numbers. The pairs are scanned in pieces, from the end with which the order begins. Each piece
-    is four times as large as the piece before. above: the rows that segments above this segment
-    contain; they are left out."""
+    numbers. The pairs are scanned in pieces, from the lowest number up or from the highest down.
+    Each piece is four times as large as the piece before. above: the rows that segments above this
+    segment contain; they are left out."""
     (part,) = postings.numbers  # an index contains numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
@@ -373,8 +373,8 @@ def _first_matching(
     start: PointId | None,
     limit: int,
 ) -> Ints:
-    """The first candidates, in the order of their ids, that also fulfil the filter's remaining
-    terms, for which points must be read."""
+    """The first of the candidates, in the order of their ids, that also fulfil the rest of the
+    filter: the terms for which points must be read."""
 
     def fulfilling(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]

@@ -2,9 +2,9 @@
 
 A row here is any integer with which the caller numbers its points. The classes build on each other:
 
-- `RowGroups` has the rows of each value number; it builds masks of the rows with some of these
-  numbers. A few rows are set in the mask one by one, which costs a nanosecond for each. For many
-  rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
+- `RowGroups` has the rows of each value number, and builds masks of the rows that have some of
+  these numbers. To mark a few rows, it sets each in the mask, at a nanosecond a row. To mark many,
+  it compares the numbers of all rows, at a tenth of a nanosecond a row.
 - `Postings` has the rows of each scalar, and finds the numbers of a value or a range. Values are
   equal as JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
 - `ValueSegment`, `PlaceSegment` and `ElementSegment` are the segments of values, of geographic
@@ -241,7 +241,7 @@ def rows_found_in_segments(
 
 
 def _span(runs: Sequence[Run]) -> int:
-    """How many numbers there are from the first run's start to the last run's end. The result is 0
+    """How many numbers lie between the first run's start and the last run's end. The result is 0
     for a single run, which can have any length."""
     return runs[-1][1] - runs[0][0] if len(runs) > 1 else 0
 
@@ -336,8 +336,8 @@ _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2
 
 @dataclass(frozen=True, slots=True)
 class DistinctNumbers:
-    """Distinct numbers, ascending, all of one dtype: values[i] is the scalar with the number first
-    + i.
+    """Distinct numeric values, ascending, all of one dtype: values[i] is the scalar with the scalar
+    number first + i.
 
     Python's integers exceed the exact range of float64. So int64, uint64 and float64 values are
     kept apart, and a bound is converted to each dtype so that comparisons stay exact.
@@ -606,8 +606,8 @@ class ValueSegment:
     """A segment of a column of values: the rows of each value.
 
     rows: all rows that the segment covers. values: the postings of their values. loose: whether 1
-    equals 1.0. others: the rows with a value that isn't a scalar, if the column counts such values.
-    shares: whether `rows` is the array of a sibling column, which already counts its bytes.
+    equals 1.0. others: the rows with a value that isn't a scalar, if the column includes such
+    values. shares: whether `rows` is the array of a sibling column, which already counts its bytes.
     is_empty: whether all rows have only null.
     """
 
@@ -761,8 +761,9 @@ def build_segment(
 def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """The values at the end of the column's path, with the row of each value. beyond: the steps of
-    the path after the keys that were read. owners: the row of each of `values`."""
+    """The values at the end of the column's path, with the row of each value. owners: the row of
+    each of `values`, which were found by the keys at the beginning of the path. beyond: the steps
+    of the path after these keys."""
     groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]

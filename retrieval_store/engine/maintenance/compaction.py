@@ -139,8 +139,8 @@ def _copy_space(
 def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
-    """Compute the codes of the copied vectors for the next generation. So queries have codes as
-    soon as that generation is valid."""
+    """Compute the codes of the copied vectors for the next generation, so that queries have codes
+    as soon as that generation is valid."""
     assert copy.dimension is not None
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):
@@ -164,8 +164,8 @@ def _fill_index(
 
 
 def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
-    """Whether other threads or processes write so much meanwhile that the switch can't wait for an
-    index."""
+    """Whether other threads or processes write so much during the copy that the switch can't wait
+    for an index."""
     spaces = access.current_state().state.all_spaces.values()
     slots = max(
         (space.slots for space in spaces if space.number == copied_space.space.number), default=0
@@ -218,7 +218,7 @@ def _index_to_build(access: Access, space: Space, generation: int, count: int) -
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
-    """The vectors of these rows, and whether an index accepts the lengths of all of them."""
+    """The vectors of these rows, and whether all of them have lengths that an index accepts."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(stored, space.checksums, slots)
@@ -229,8 +229,8 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
 def _rows_written_since(
     copied_state: State, new_state: State, old: SpaceState | None, new: SpaceState
 ) -> Ints:
-    """The rows whose vector has changed since the copied state. Slots are compared, because a slot
-    never gets another vector."""
+    """The rows whose vector has changed since the copied state. To find them, slots are compared: a
+    slot is never reused for another vector."""
     slots = new.slot_of_row.whole()
     lives = slots >= 0
     if old is None:
@@ -244,8 +244,8 @@ def _rows_written_since(
 def _copies_lost_since(
     copied_state: State, new_state: State, old: SpaceState, new: SpaceState
 ) -> Ints:
-    """The slots that `_copy_space` has assigned to vectors that were deleted since, although their
-    points still exist."""
+    """The slots that `_copy_space` has assigned to vectors that were deleted after the copy, and
+    whose points still exist."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
     rows = rows_of(new_state.pks, copied_state.pks[copied])
     present = np.flatnonzero(rows >= 0)
@@ -293,8 +293,8 @@ def _sync_log(directory: Path) -> None:
 
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of deleted vector spaces, or of obsolete kinds.
-    Only the one process that can create a generation is allowed to call this. Otherwise files that
-    another process is writing would count as left over."""
+    Only the process that is allowed to compact may call this. Otherwise files that another process
+    is writing would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)

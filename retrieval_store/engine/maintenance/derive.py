@@ -1,10 +1,10 @@
 """Builds and saves all data that can be rebuilt: indexes, codes, states, inverted lists and
 columns.
 
-- Saving writes such data to files once that is worthwhile.
+- Saving writes derived data to files once that saves time.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process wrote them, so that
-  they contain no data of deleted or replaced points. A file names the lists, or the path, that it
-  contains, so each can be rebuilt. A file is kept if no point has changed since it was written.
+  they contain no data of deleted or replaced points. A file names the lists or the path that it
+  contains, so it can be rebuilt. A file is kept if no point has changed since it was written.
 - Coding computes the codes of vector spaces, and writes files of the full segments.
 - The recall of searches by signs in large spaces is measured.
 - Filling (`fill_index`) adds missing vectors to an index, after loading the index from its file if
@@ -135,8 +135,8 @@ def _save_grown_kinds(
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
     """Write the files of those kinds that have changed enough since they were saved; returns
-    whether there was room for all of these files. Rewriting a file also removes deleted or replaced
-    data from it."""
+    whether there was room for all of these files. A rewritten file no longer contains deleted or
+    replaced data."""
     had_room = True
     for kind in kinds:  # a separate read for each, because writing a file takes some time
         check_cancelled()
@@ -162,9 +162,9 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
-    """Save the index of a space if it has grown enough since it was saved. growth: the index is
-    saved if more than this share of its vectors is missing from the file. Only the one process that
-    does maintenance is allowed to call this."""
+    """Save the index of a space if it has grown enough since it was saved. growth: the share of the
+    index's vectors that must be missing from the file. Only the one process that does maintenance
+    is allowed to call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -232,8 +232,9 @@ def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 
 def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Update the lists that are in use for all writes, so that no query has to wait for that. If
-    rows were renumbered, the lists are rebuilt. check_cancelled: called regularly; it can raise."""
+    """Update the lists that are in use, so that they include all writes, and no query has to wait
+    for an update. If rows were renumbered, the lists are rebuilt. check_cancelled: called
+    regularly; it can raise."""
     cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
     keys = cache.used_keys()
@@ -267,8 +268,8 @@ def list_words_ahead(
 ) -> bool:
     """Build the lists of words before the first query needs them, so that the query doesn't have to
     wait. Only the one process that does maintenance is allowed to call this. While other threads
-    write, only a small part of the time is used. When no thread writes, the lists are saved in a
-    file, and take no memory. Returns whether work is postponed, which happens only with
+    write, this work gets only a small part of the time. When no thread writes, the lists are saved
+    in a file, and take no memory. Returns whether work is postponed, which happens only with
     `may_postpone`."""
     if access.directory is None:
         return False
@@ -301,8 +302,8 @@ def list_words_ahead(
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
     """The key of the lists of words if building them before any query needs them is worthwhile,
-    otherwise None. It is worthwhile if there are many documents, and a query would be slow to scan
-    those that are missing from the file."""
+    otherwise None. It is worthwhile if there are many documents, and if a query would take long to
+    scan the documents that the file lacks."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.used_keys():
         return None
@@ -318,8 +319,9 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
 
 
 class BesideWriters:
-    """Called between the steps of work that can wait. While other threads write, it pauses, so that
-    the work uses only 1 / PART_BESIDE of the time. Writers share the interpreter with the work."""
+    """Called between the steps of work that can wait. While other threads write, a call pauses, so
+    that the work gets only 1 / PART_BESIDE of the interpreter's time, which it shares with the
+    writers."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
         self._access, self._check_cancelled = access, check_cancelled
@@ -487,7 +489,7 @@ def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
 
 
 def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
-    """Release lists that were read from files, so that they are rebuilt from the documents."""
+    """Drop lists that were read from files, so that they are rebuilt from the documents."""
     view.caches.lists.forget([kind.list_key for kind in held if is_read(view, kind.list_key)])
 
 
@@ -659,7 +661,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     memory. The space must be large enough to benefit from an index. at_once: whether to load it
     now; otherwise it is loaded only when queries have lost as much time without it as loading
     takes. waits: whether to wait for another thread that is loading or filling the index, which can
-    take minutes. If False, the index isn't loaded here while that thread works."""
+    take minutes. If False, this call loads nothing while that thread works."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, because forks and the emptying of the log wait for its end.

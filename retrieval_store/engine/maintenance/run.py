@@ -3,10 +3,10 @@
 *Compaction*: the vectors of existing points are copied into files of the next *generation*, slice
 by slice, each slice in a short write transaction, so writers wait only for milliseconds. The index
 of that generation is built at the same time. Writes in the meantime are copied in the transaction
-that switches to the new generation. Readers keep the files that they have mapped. If a reader finds
-that a file was removed, the reader reads again (`Access.read`). Then the old files are removed,
-free pages are returned, and the write-ahead log is emptied, so that no byte of deleted data is
-left.
+that switches to the new generation. Readers keep the files that they have mapped. Then the old
+files are removed, free pages are returned, and the write-ahead log is emptied, so that no byte of
+deleted data is left. If a reader finds that a file was removed, the reader reads again
+(`Access.read`).
 
 *Expiry*: points whose expiry time has passed are deleted (`remove_expired`). No result depends on
 when that happens, because every call leaves expired points out anyway.
@@ -84,9 +84,9 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """The locks with which the threads and processes take turns at maintenance. There is one lock
-    for each directory, for which the threads of this process queue. files: the open lock files
-    whose locks this process holds."""
+    """The locks with which the threads and processes take turns at maintenance. Threads of this
+    process queue for one lock for each directory. files: the open lock files whose locks this
+    process holds."""
 
     def __init__(self) -> None:
         self._of_threads: dict[Path, FifoLock] = {}
@@ -320,8 +320,8 @@ class _Pass:
         self._compaction_first()
 
     def _compaction_first(self) -> None:
-        """Start the pass again if so much was written meanwhile that an index would include dead
-        vectors."""
+        """Start the pass again if so much was written during the pass that an index would include
+        dead vectors."""
         if self.is_alone and is_overgrown(self.access):
             raise _Overgrown
 
@@ -364,8 +364,8 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """Call `work` by `as_only_process`, and return its result. It is called again each time it ends
-    because compaction must come first."""
+    """Call `work` by `as_only_process`, and return its result. `work` is called again each time it
+    ends early because compaction must come first."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
 
@@ -384,9 +384,9 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
 
 def save_indexes(access: Access, seconds: float) -> None:
     """Save indexes that have grown, before the collection is closed. They are saved only if no
-    other process does maintenance, and background maintenance stops within this number of seconds.
-    Large lists of words aren't saved here, because background maintenance saves them soon after
-    they are built."""
+    other process does maintenance, and if background maintenance stops within `seconds`. Large
+    lists of words aren't saved here, because background maintenance saves them soon after they are
+    built."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)

@@ -8,7 +8,7 @@ author of a forged file gives it a correct checksum. So every derived value is c
 
 - Inverted lists and columns are rebuilt, block by block, and must be equal. A state, updated from
   the change log, must equal the state that is loaded from the database. Points that were written
-  after a file are left out, because a reader of the file reads them again anyway.
+  after a file are left out, because a reader of the file reads these points from the database.
 - Codes. A search relies on the stored error bounds. They are computed again in float64 from the
   centre, the seed and the scales of the file, without the compiled part that computes codes. The
   bounds concern the distance of each rotated vector from its decoded code, the length of the
@@ -121,7 +121,7 @@ def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile
 
 def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
     """Raise ValueError unless a file has exactly the postings that are built from the points'
-    payloads. They are compared block by block."""
+    payloads. The postings are compared block by block."""
     decided = _decided_rows(view, saved.stale)
     covered = np.zeros_like(decided)
     covered[saved.by_column[columns.columns_of(saved.path)[0]].rows] = True
@@ -173,8 +173,8 @@ def _numbers_among(saved: Postings, true: Postings) -> Ints:
 
 
 def _decided_rows(view: AnyView, stale: Ints) -> Bools:
-    """Which points' results depend on a file: (rows,) bool. These are all points except those that
-    a reader reads again anyway."""
+    """Which points' results depend on a file: (rows,) bool. A reader reads stale points from the
+    database, so they are False."""
     decided = view.state.alive.copy()
     decided[stale] = False
     return decided
@@ -221,8 +221,8 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
 
 def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
     """The postings of these rows, sorted by row and then by term: (3, n). They consist of rows,
-    numbers of terms, and bits of weights. For lists without weights, the bits are those of NaN,
-    which no file contains. numbers: (t,) the number to use for each term of the lists."""
+    numbers of terms, and bits of weights. Lists without weights get the bits of NaN, which no file
+    contains. numbers: (t,) the number to use for each term of the lists."""
     mask: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
     mask[rows] = True
     parts = [
@@ -316,8 +316,8 @@ def _refuse_other_codes(
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError if nobody is waiting for the result of this thread any more. is_over:
-    set once nobody is waiting."""
+    """Raise CancelledError if nobody waits for this thread's result any more. is_over: an event
+    that is set once nobody waits."""
     if is_over.is_set():
         raise CancelledError
 
@@ -336,8 +336,8 @@ def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
 
 
 def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
-    """Whether the stored numbers of some codes are correct, and their bounds no looser than
-    necessary. vectors: the vectors of the rows from `start` on; the rows must form complete
+    """Whether the stored numbers of some codes are correct, and their error bounds as tight as
+    possible. vectors: the vectors of the rows from `start` on; the rows must form complete
     blocks."""
     span = slice(start, start + len(vectors))
     blocks = slice(span.start // BLOCK, span.stop // BLOCK)
@@ -393,8 +393,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
-    """The numbers that are packed as halves of bytes: (n, dim). Every four bytes contain eight
-    numbers: first the four in the lower halves, then the four in the upper halves."""
+    """The numbers that are packed two in a byte: (n, dim). Every four bytes contain eight numbers:
+    first the four in the lower halves, then the four in the upper halves."""
     halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
     return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
@@ -699,8 +699,8 @@ def _refuse_other_recall(
 
 
 def _mean_recall(measured: Sequence[Measured]) -> float:
-    """The mean recall over all kinds of questions. The worst kind isn't used, because among
-    near-duplicates one question may lose all of its hits by chance."""
+    """The mean recall over all kinds of questions. The mean is used instead of the worst kind,
+    because among near-duplicates one question may lose all of its hits by chance."""
     return float(np.mean([min(measurement.recall, DEFAULT_RECALL) for measurement in measured]))
 
 
@@ -735,8 +735,8 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
 def _derived_report(
     directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
-    """The report on a derived file. The file could be rebuilt, but damage is reported because it
-    may be a fault of the disk, or intentional."""
+    """The report on a derived file. The file could be rebuilt, but its damage is reported, because
+    the disk may be faulty, or the file forged."""
     path = directory / DERIVED / derived_file.file
     try:
         refuse_damaged(path_of(directory, derived_file), derived_file)
@@ -771,8 +771,8 @@ def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
 
 
 def _refuse_disagreement(view: SearchView, path: Path) -> None:
-    """Raise DamagedError if tables contradict each other. A forger can achieve that with correct
-    checksums."""
+    """Raise DamagedError if tables contradict each other. A forged file can contain such tables
+    with correct checksums."""
     pks = view.state.pks
     rows = select(view.connection, "SELECT pk FROM points ORDER BY pk")
     if not np.array_equal(pks, np.array([pk for (pk,) in rows], np.int64)):

@@ -1,10 +1,10 @@
 """Searches that only large collections need: by quantized codes, and through an index.
 
 A scan of codes proves that most vectors aren't among the nearest. Exact distances are computed only
-for the few remaining vectors. If the wanted recall is below 1, signs are scanned first; they
-exclude most vectors as very unlikely to be among the nearest. Vectors without codes are searched as
-floats. An index is queried for more candidates than are wanted (over-fetch), and candidates that
-don't fulfil the filter are dropped.
+for the few remaining vectors. If the wanted recall is below 1, signs are scanned first: they
+exclude most vectors, which are very unlikely to be among the nearest. Vectors without codes are
+searched as floats. An index is queried for more candidates than are wanted (over-fetch), and
+candidates that don't fulfil the filter are dropped.
 """
 
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def by_codes(
     errors: float | None,
 ) -> list[Neighbors | None]:
     """The k nearest vectors to each of the query vectors at `query_numbers`, found by a scan of
-    codes. The result of a query is None if the scan leaves too many candidates. coded: the codes to
+    codes. A query's result is None if the scan leaves too many candidates. coded: the codes to
     scan; errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
@@ -218,9 +218,10 @@ def over_fetch(
     query_numbers: list[int],
     answers: list[Neighbors | None],
 ) -> None:
-    """Search the index, and fill in the answers to the queries at `query_numbers`. A query gets an
-    answer only if enough of the index's `ef` candidates fulfil the filter. covered: how many slots
-    the index contains. Raises UselessError if the index returns fewer than `ef` candidates."""
+    """Search the index, and put the answers to the queries at `query_numbers` into `answers`. A
+    query gets an answer only if enough of the index's `ef` candidates fulfil the filter. covered:
+    how many slots the index contains. Raises UselessError if the index returns fewer than `ef`
+    candidates."""
     space, k = context.space, context.k
     try:
         candidates, distances = index.search(context.vectors[query_numbers], ef)

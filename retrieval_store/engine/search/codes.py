@@ -1,7 +1,7 @@
 """The quantized codes of one vector space. With them, a search proves that most vectors aren't near
 a query.
 
-Slots never change their vectors, so codes never become wrong. Codes are stored in *segments* of
+The vector of a slot never changes, so codes never become wrong. Codes are stored in *segments* of
 equal size. A full segment is immutable, and goes into a derived file. The process that does
 maintenance writes the file, and all processes map it. The vectors after the last full segment, the
 *tail*, have their codes only in memory. Vectors without codes are searched as floats, with the same
@@ -11,9 +11,9 @@ A small collection has no codes (`planner.codes_pay_off`), because scanning floa
 So thousands of small collections have no files of codes, and don't import this module. Without the
 compiled part no collection has codes.
 
-A file contains consecutive segments of equal size. A segment has a header, the centre and the
-floats of its rows. At multiples of 64 bytes, it then has the upper and the lower halves of its
-codes and the signs, in their layout in memory (`indexes/native/layout.h`). All numbers are
+A file contains consecutive segments of equal size. A segment begins with a header, the centre, and
+the floats of its rows. The upper and the lower halves of its codes, and the signs, follow at
+multiples of 64 bytes, in their layout in memory (`indexes/native/layout.h`). All numbers are
 little-endian. The header contains the number of rows, their dimension and metric, and the seed of
 the rotation. All of these except the seed must equal the values that the reader expects, so a
 forged header changes nothing. Files are mapped, so that all processes share them.
@@ -96,9 +96,9 @@ def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
 
 @dataclass(frozen=True, slots=True)
 class CodeSnapshot:
-    """The codes of a space at one moment. pieces: the codes of each segment with the segment's
-    first slot, ascending. together: all codes in the form for searching, None if there are none.
-    count: the number of coded slots. stop: the slot after the last coded slot."""
+    """The codes of a space at one moment. pieces: for each segment, its first slot and its codes,
+    ascending. together: all codes in the form that searches use, None if there are no codes. count:
+    the number of coded slots. stop: the slot after the last coded slot."""
 
     pieces: tuple[tuple[int, Codes], ...]
     together: CodeSegments | None
@@ -146,8 +146,8 @@ class CodeSnapshot:
     def pass_among(
         self, allowed: FilterResult, space: SpaceState, k: int, errors: float | None
     ) -> CodePass:
-        """A prepared scan of all codes for the k nearest vectors that fulfil a filter. errors: see
-        `SearchGoal`. allowed: the result of the filter."""
+        """A prepared scan of all codes for the k nearest vectors that fulfil a filter. allowed: the
+        result of the filter. errors: see `SearchGoal`."""
         assert self.together is not None
         most = max_candidates(allowed.about_count, MAX_SHARE, k)
         of_slots = allowed.filter_for_codes(space, self.stop)
@@ -160,9 +160,9 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 @dataclass(slots=True)
 class _Experience:
-    """The usefulness of codes in recent queries of one kind. strikes: a counter that grows if codes
-    didn't help and falls if they did. spared: how many queries were answered without codes since
-    codes stopped helping."""
+    """How useful codes were in recent queries of one kind. strikes: a counter that rises after a
+    query that codes didn't help, and falls after one that they did. spared: how many queries were
+    answered without codes since codes stopped helping."""
 
     strikes: int = 0
     spared: int = 0
@@ -242,8 +242,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
         """Load the recorded files that lie completely within the first `slots` slots. Only the
-        first call loads files; later calls load files if `newer`. Does nothing while another thread
-        loads or computes codes."""
+        first call loads files, unless `newer` is set. Does nothing while another thread loads or
+        computes codes."""
         if newer or not self._looked:
             load = partial(self._load_found, connection, slots)
             self.filling.take_in_time(0, load, lambda: None)
@@ -292,8 +292,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
-        """The same codes with the frame object of another segment, if the frames are equal. Then a
-        query is transformed only once."""
+        """The same codes, which use the frame object of another segment if the two frames are
+        equal. Then a query is transformed only once for both segments."""
         for segment in self._segments.values():
             if segment.frame.same_as(codes.frame):
                 return replace(codes, frame=segment.frame)
@@ -301,7 +301,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def _without_cut_off(self) -> CodeSnapshot:
         """Drop files that were truncated after they were mapped, and return the new snapshot. The
-        codes of these files are computed again later."""
+        codes in the dropped files are computed again later."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole and self._derived is not None:
                 self._derived.warn(self.what, "a file was cut off")
@@ -361,8 +361,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._tail = number, tail
 
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
-        """The frame for coding these rows. If the frame of another segment suits them, it is
-        reused, so that a query is transformed only once. Otherwise the frame is new."""
+        """The frame for coding these rows. The frame of another segment is reused if it suits these
+        rows, so that a query is transformed only once. Otherwise a new frame is made."""
         best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
         frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
         return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
@@ -381,9 +381,9 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Saving codes.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
-        """The numbers of the files that are worth writing, because their number of segments would
-        double or the file would become full. every: include all files that would get at least one
-        more segment."""
+        """The numbers of the files that are worth writing: those that would get twice as many
+        segments, or become full. every: include all files that would get at least one more
+        segment."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
@@ -445,8 +445,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._segments.pop(number * FILE_SEGMENTS + i, None)
 
     def close(self) -> None:
-        """Release the memory. Running searches keep their references, and so does a thread that
-        computes codes."""
+        """Release the memory. Running searches, and a thread that computes codes, keep their own
+        references."""
         self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
         self.filling.take_in_time(0, self._let_go, lambda: None)
 
@@ -484,9 +484,9 @@ class MappedSegments:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Byte offsets within a segment. of_rows: the offset of the floats of rows; high, low: the
-    offsets of the upper and lower halves of the codes; half: the size of one half; signs: the
-    offset of the signs; signed: the size of the signs; size: the size of the whole segment."""
+    """Byte offsets and sizes within a segment. Offsets: of_rows, of the floats of rows; high, low,
+    of the upper and lower halves of the codes; signs, of the signs. Sizes: half, of the upper or
+    lower halves; signed, of the signs; size, of the whole segment."""
 
     rows: int
     dimension: int

@@ -91,8 +91,8 @@ class CodesAtHand(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """The objects from which a search was prepared. index, held: the space's index, and the index
-    object in use at that time. at_hand: the codes, None if the search scans floats."""
+    """The objects from which a search was prepared. index: the space's `SpaceIndex`; held: the
+    index object that it had at that time. at_hand: the codes, None if the search scans floats."""
 
     space: SpaceState
     index: SpaceIndex
@@ -188,17 +188,18 @@ class SearchCache:
     """Prepared searches of one space, kept for the next queries. There is no other cache of such
     searches.
 
-    If one way of searching is sure to remain the best until something changes, its compiled scan is
-    kept, with all addresses and sizes computed. From the second use of a filter on, a search of the
-    points that fulfil it is kept. For filters that weren't used before, a search of all codes of a
-    space is kept, and the test of the filter is inserted into it. A search is kept for one filter,
-    exactness and k (`SearchKey`). It stays correct as long as its `Validity` holds:
+    A search is kept if its method is sure to remain the best until something changes. It contains
+    the compiled scan, with all addresses and sizes. From the second use of a filter on, a search of
+    the points that fulfil the filter is kept. All filters that weren't used before share one
+    search, of all codes of a space; each query passes it the test of its filter. Each search is
+    kept for one filter, exactness and k (`SearchKey`). It stays correct as long as its `Validity`
+    holds:
 
     | event | object that is replaced |
     |---|---|
     | a write, a compaction, new settings of the space | the state of the space |
     | a write to data that a filter reads | the filter's result, and its searches are dropped |
-    | the memory budget evicts the result of the filter | the same |
+    | the memory budget evicts that result | the filter's result, and its searches are dropped |
     | an index is loaded, built or released | the index |
     | codes are computed or loaded, or a file is cut off | the snapshot of the codes |
     | the recall of searches by signs is measured or loaded | the measurement |
@@ -251,8 +252,8 @@ class OpenSpace:
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
-        """The policy for the number of vectors in a state, dead vectors included. It is computed
-        once for each number."""
+        """The policy for the number of vectors in this state of the space, dead vectors included.
+        It is computed once for each number."""
         if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
@@ -273,7 +274,7 @@ class OpenSpace:
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
-        """The codes of the space; None if they were never needed."""
+        """The codes of the space; None if no call has needed codes yet."""
         return self._made.get("codes")
 
     @property
@@ -374,9 +375,9 @@ class EngineTrace(answering.Trace):
     milliseconds by step. remarks: sentences for `explain`. reads_only: whether the store was opened
     read-only. last: when the last lap ended.
 
-    lacking_cells: the amount of missing work, as the number of vectors times the dimension. It is
-    the greatest of three amounts: for fresh, for uncoded, and for unmeasured vectors. The amounts
-    for uncoded and unmeasured vectors are weighted by UNCODED. It is recorded for every call,
+    lacking_cells: the amount of work that maintenance hasn't done yet, as the number of vectors
+    times the dimension. It is the greatest of three amounts: for fresh, for uncoded, and for
+    unmeasured vectors. The last two are weighted by UNCODED. The amount is recorded for every call,
     because it decides whether maintenance starts.
     """
 
@@ -437,7 +438,7 @@ class EngineTrace(answering.Trace):
 
     def plan_attributes(self, first: int, k: int) -> Attributes:
         """Attributes for spans: the plans from number `first` on, and the largest number of vectors
-        with which one of their queries was compared."""
+        that one of these plans compared with a query."""
         plans = self.plans[first:]
         scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
         return {
@@ -514,7 +515,8 @@ class SearchContext:
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
-        """Record how much time these queries lose because there is no copy of the codes."""
+        """Record how much time these queries lose because the codes of matching points aren't
+        copied into one block."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
@@ -529,13 +531,13 @@ class SearchContext:
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def vectors_at(self, query_numbers: list[int]) -> Matrix:
-        """The query vectors at these positions."""
+        """The query vectors with these numbers."""
         return (
             self.vectors if len(query_numbers) == len(self.vectors) else self.vectors[query_numbers]
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """The k of these slots whose vectors are nearest to the i-th query vector, with exact
+        """Of these slots, the k whose vectors are nearest to the i-th query vector, with exact
         distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k

@@ -1,6 +1,6 @@
 """The index of one vector space in this process. It is loaded or grows while other threads search.
 
-The labels in the index are slots. It contains the first `covered` slots of its generation,
+The labels in the index are slots. The index contains the first `covered` slots of its generation,
 including dead slots; later slots are *fresh*, and searched exactly. The vector of a slot never
 changes, so an entry of an index never becomes wrong. A reader only has to drop hits in slots that
 its own state doesn't have.
@@ -60,12 +60,12 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     held: the index object, None while the index is empty. saved: how many slots the saved file is
     known to contain. filling: the lock of the thread that loads, grows or saves the index. closed:
-    whether the index is no longer used. full: whether no further vectors can be added. refused: if
-    the index class raised an error that caused `full`, this error. wanted: whether the space's
-    settings and metric permit an index. installed: whether the packages that its class needs are
-    installed. missed: how many microseconds queries have lost because the index wasn't loaded.
-    pays_from: the file is loaded once `missed` has reached this value. pace: vectors added per
-    second, 0 while no vectors are being added.
+    whether the index is no longer used. full: whether no further vectors can be added. refused: the
+    error of the index class that caused `full`, or None. wanted: whether the space's settings and
+    metric permit an index. installed: whether the packages that its class needs are installed.
+    missed: how many microseconds queries have lost because the index wasn't loaded. pays_from: the
+    file is loaded once `missed` has reached this value. pace: vectors added per second, 0 while no
+    vectors are being added.
     """
 
     what: ClassVar[str] = "the index"
@@ -99,8 +99,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def rests(self) -> bool:
-        """Whether there is a file whose loading doesn't pay yet. hnswlib holds the interpreter's
-        lock while it loads a graph; with a million vectors that takes seconds."""
+        """Whether there is a file, but loading it doesn't pay yet. While hnswlib loads a graph, it
+        holds the interpreter's lock; for a million vectors that takes seconds."""
         return not self.covered and self.missed < self.pays_from
 
     @property
@@ -118,8 +118,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
         """Call `search` with the index and the number of slots in it, and return its result. The
-        index doesn't change meanwhile. `otherwise` is returned if there is no index, or if it is
-        being changed."""
+        index doesn't change while `search` runs. If there is no index, or another thread is
+        changing it, `otherwise` is returned."""
         index = self.held  # another thread may set it to None
         if index is None:
             return otherwise
@@ -182,8 +182,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
             self.full, self.refused = True, error
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """Read the index from a file. Its checksum is computed at the same time; if the file is
-        damaged, the index is discarded."""
+        """Read the index from a file, and compute the file's checksum at the same time. If the file
+        is damaged, the index is discarded."""
         read: list[VectorIndex] = []
         path = path_of(directory, derived_file)
         refuse_damaged(

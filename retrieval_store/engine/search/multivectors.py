@@ -1,8 +1,8 @@
 """Late interaction: points with several vectors each, compared vector by vector.
 
 In memory, the vectors of one space are kept in layers, which are updated after writes; each layer
-has one matrix. float32 products, with a bound of their rounding error, select the candidates.
-float64 products of these candidates determine the best points, as in spaces with single vectors.
+has one matrix. Products in float32, with a bound of their rounding error, select candidates.
+Products in float64 then rank the candidates, as in spaces with single vectors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class MultiVectors:
 
     @property
     def nbytes(self) -> int:
-        """The size of its arrays in memory, in bytes."""
+        """The size of the arrays in memory, in bytes."""
         numbers = self.matrix.nbytes + self.lengths.nbytes
         return self.rows.nbytes + self.holders.nbytes + self.starts.nbytes + numbers
 
@@ -99,8 +99,8 @@ def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVector
 def _vectors_in(
     space: Space, rows: Ints, pks: Ints, blobs: Sequence[tuple[int, bytes]]
 ) -> MultiVectors:
-    """Decode the vectors of points. rows: the points' rows, ascending; pks: the points' pks; blobs:
-    pks with the stored vectors, read from the database."""
+    """Decode the vectors of points. rows: the points' rows, ascending; pks: the points' pks, in the
+    same order; blobs: pairs of a pk and the stored vectors, read from the database."""
     assert space.dimension is not None
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
     counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
@@ -206,7 +206,7 @@ def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: M
 
 
 def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
-    """Of these positions of holders, those that may be among the k best according to float32
+    """Those of the holders at these positions that may be among the k best, according to float32
     scores."""
     is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
     if is_few or metric == "l1":

@@ -1,9 +1,11 @@
 """The query planner: chooses the search method with the least estimated cost.
 
 - *exact*: a scan of the vectors of all points that fulfil the filter.
-- *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
+- *codes*: a scan of the codes of these vectors, after which few vectors are left to compare. The
+  result is the same.
 - *signs*: a scan of one bit of each number. A row is compared further only if its estimated score,
-  plus a margin of some standard errors, may be good enough. It takes about a fourth of the time.
+  plus a margin of some standard errors, may be good enough. The scan takes about a fourth of the
+  time of a scan of codes.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that don't
   fulfil the filter are dropped. It is chosen only if it saves a third of the time of the whole
   query, because results of an index are approximate. Signs, too, are chosen only if they save a
@@ -12,7 +14,7 @@
 Evaluating the filter while the graph is traversed was measured and rejected. At equal recall it
 costs the same (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match).
 But its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million
-vectors, where the exact search takes 10 ms. It also blocks all other threads.
+vectors, where the exact search takes 10 ms. The traversal also blocks all other threads.
 
 Costs are in microseconds, measured by `benchmarks/calibrate.py`. Only their ratios matter, and
 these differ little between processors.
@@ -78,8 +80,9 @@ class CostInputs(NamedTuple):
     coded: how many slots have codes. indexed: how many slots the index contains, 0 without an
     index. ef_search: how many candidates the index needs for USUAL_K hits without a filter.
     by_signs: whether scanning signs first is permitted. approximate: whether the caller set a
-    recall, so that signs come first wherever that is faster. lacks_bits: whether a bitmap of the
-    matching slots must be built first, if these slots aren't contiguous.
+    recall, so that signs come first wherever that is faster. lacks_bits: whether a scan must first
+    build a bitmap of the matching slots, because these aren't contiguous and the bitmap isn't
+    cached.
     """
 
     slots: int
@@ -168,7 +171,7 @@ def index_cost(inputs: CostInputs) -> float:
 
 
 def _candidate(dimension: int) -> float:
-    """The cost of comparing one candidate in an index."""
+    """The cost of comparing one candidate during a search through an index."""
     return CANDIDATE_COST + CANDIDATE_NUMBER * dimension
 
 
@@ -239,8 +242,7 @@ def copying_cost(rows: int, dimension: int) -> float:
 
 
 def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
-    """How much more a search costs than a scan of the same codes would cost if they were
-    contiguous."""
+    """How much more a search costs than it would if the same codes were contiguous."""
     if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
     return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))

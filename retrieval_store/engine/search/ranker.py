@@ -1,8 +1,8 @@
 """Finds the points nearest to a query vector in a dense space, among those that fulfil a filter.
 
-`EngineRanker` implements `query.executor.Ranker`: it ranks the points of one state. Its items are
-rows of the state, which are numbered in the order of insertion. It ranks by nearness in dense
-spaces; `scorers` implements all other scorings and labels, and is imported when it is needed. The
+`EngineRanker` implements `query.executor.Ranker`: it ranks the points of one state. An item is a
+row of the state; rows are numbered in the order of insertion. `EngineRanker` ranks by nearness in
+dense spaces. `scorers` implements all other scorings, and labels; it is imported when needed. The
 scan of the vectors themselves (floats) is in this module. The scan of codes is in `code_search`,
 which is imported for the first collection with codes.
 """
@@ -197,7 +197,7 @@ class _DenseSearch:
 
     @property
     def _asks_for_recall(self) -> bool:
-        """Whether the query or the settings of the space set a recall."""
+        """Whether the query, or the settings of the space, set a recall."""
         recall = self._near.recall
         return recall is not None or recall_wanted(self._context.space.space) is not None
 
@@ -353,9 +353,9 @@ class _DenseSearch:
         self._trace.lap(plan.method)
 
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
-        """If a search scanned signs first, record a report on it for `explain`. hits: its hits for
-        the only query vector. errors: the number of standard errors that it allowed for; None if it
-        scanned no signs."""
+        """Record a report for `explain`, if the search scanned signs first. hits: the hits for the
+        only query vector. errors: the number of standard errors that the search allowed for; None
+        if it scanned no signs."""
         if errors is None or not self._trace.is_recording:
             return
         from retrieval_store.engine.search.code_search import estimate_recall
@@ -468,7 +468,7 @@ class EngineRanker:
         return [scorings.distances(near, place, items) for place, items in enumerate(lists)]
 
     def order(self, items: Ints) -> Ints:
-        """The items themselves, because rows are already numbered in the order of insertion."""
+        """The items unchanged, because rows are already numbered in the order of insertion."""
         return items
 
     def labelling(

@@ -2,13 +2,13 @@
 ("questions").
 
 A search by signs estimates the score of each row. It excludes a row if the estimate plus a number
-of standard errors is still too low. The recall for this number can't be derived from the normal
-distribution, which the errors follow only approximately. And if many rows are about as near as the
-last hit, each row with a larger error is lost. So the recall is measured: some questions of each
-kind are answered exactly. For each true hit, the number of errors that a search needs to find it is
+of standard errors is still too low. The recall for a number of errors can't be computed from the
+normal distribution, which the errors follow only approximately. And if many rows are about as near
+as the last hit, each row with a larger error is lost. So the recall is measured: some questions of
+each kind are answered exactly, and for each true hit the number of errors that finds it is
 recorded. The kinds of questions are: stored vectors, midpoints of two stored vectors, means of
 five, random directions, and stored vectors far from all others. The filters select one side of the
-space, a corner of it, or one vector in a hundred; the first two select vectors away from the
+space, a corner of the space, or one vector in a hundred. The side and the corner lie away from the
 question. The *worst* kind must reach the target, with a margin for unmeasured kinds. Before the
 first measurement, `UNMEASURED` errors are used.
 """
@@ -83,8 +83,8 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 class Measured(NamedTuple):
     """The recall that searches reached for one kind of questions under one filter. recall: the
-    share of the nearest `k` that the searches found, on average; least: the same share for the
-    worst question. `k` is the number among HITS with the lowest recall."""
+    share of the nearest `k` that the searches found, on average; least: this share for the worst
+    question. k: the number of hits, among those in HITS, that has the lowest recall."""
 
     kind: str
     filter: str
@@ -100,10 +100,10 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Recall:
     """The result of a measurement with `vectors` vectors and `questions` questions. errors: for
-    each of the TARGETS, the number of standard errors that reaches it. measured: the recall of each
-    kind of questions, with the number of errors for the default target. off: the average error of
-    the recall estimated for a single query. at: the time of the measurement, in seconds since
-    1970."""
+    each of the TARGETS, the number of standard errors that reaches this recall. measured: the
+    recall of each kind of questions, with the number of errors for the default target. off: the
+    average error of the recall estimated for a single query. at: the time of the measurement, in
+    seconds since 1970."""
 
     vectors: int
     questions: int
@@ -207,15 +207,15 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return not few and (recall is None or slots >= MEASURED_AGAIN * recall.vectors)
 
     def asks(self, slots: int) -> bool:
-        """Like `lacks`, but True at most once in `AGAIN_AFTER` seconds."""
+        """Like `lacks`, but returns True at most once in `AGAIN_AFTER` seconds."""
         if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
             return False
         self._asked_at = time.monotonic()
         return True
 
     def is_settled(self, slots: int) -> bool:
-        """Whether the space has hardly grown since the last maintenance. Otherwise it isn't worth
-        measuring yet, because a measurement in the middle of an ingest has to be repeated soon."""
+        """Whether the space has hardly grown since the last maintenance. A measurement in the
+        middle of an ingest would soon have to be repeated."""
         now, last_look = time.monotonic(), self._seen
         if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
@@ -363,7 +363,7 @@ class Measurement:
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
-        """The vectors whose scores can be bounded."""
+        """Those of the vectors whose scores can be bounded."""
         good = [is_safe_length(length := length_of(vector)) and length > 0 for vector in vectors]
         return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
 
@@ -396,7 +396,7 @@ class Measurement:
 
     def _signs_by_magnitude(self, vector: Matrix) -> tuple[Ints, Bools]:
         """The component numbers of a rotated vector, sorted by magnitude, the largest first; and
-        which components are above 0."""
+        for each component, whether it is above 0."""
         rotated = turn_query(vector, self._pieces.frames[0]).own
         return np.argsort(-np.abs(rotated)), rotated > 0
 
@@ -481,8 +481,8 @@ class Measurement:
         return SearchGoal(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
     def _errors_needed(self, answered: _Answered) -> Floats:
-        """For each true hit, the number of standard errors that a search must allow for to find it.
-        This is done for searches for one hit, and for each number of hits in HITS."""
+        """For each true hit, the number of standard errors that a search must allow for to find
+        this hit: for searches for one hit, and for each number of hits in HITS."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
@@ -509,8 +509,8 @@ class Measurement:
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
-        """The recall of searches that allow for this number of standard errors, for each number of
-        hits in HITS. errors: the number of standard errors."""
+        """The recall of searches for each number of hits in HITS. errors: the number of standard
+        errors that the searches allow for."""
         (group, true), measurements = answered, []
         for k in HITS:
             answerable = [

@@ -12,8 +12,8 @@ store them like that.
 
 Formulas (`evaluate_formula`) are computed for all candidates at once. A Qdrant server doesn't
 evaluate operands after a factor of 0, or after a dividend of 0, so such operands cause no errors.
-So each node gets a `mask` of the rows for which it is needed. A missing value, or a value that
-isn't a finite number, is an error only for these rows.
+So each node gets a `mask` of the rows for which its value is needed. A missing value, or a value
+that isn't a finite number, is an error only for these rows.
 
 Labels (`RowLabels`) name the groups that contain a point. They are read from a path of its payload,
 and cached as `state.caches.Layers`.
@@ -318,8 +318,8 @@ class _FormulaRows:
         filler: Any = 0.0,
     ) -> Floats:
         """For each row, one value of the variable, or `filler` if the value isn't needed. Each key
-        is read only once, because a formula may use a key many times. convert: returns a usable
-        form of a value, or None. default: the value for points without a value."""
+        is read only once, even if the formula uses it many times. convert: returns a usable form of
+        a value, or None. default: the value for points without a value."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -394,8 +394,8 @@ def _seconds(value: Any) -> float | None:
 
 
 def _place(value: Any) -> tuple[float, float] | None:
-    """The value as a geographic location, or None if it isn't one. As on Qdrant servers, a list of
-    two numbers is a location too: longitude and latitude."""
+    """The value as a geographic location; None if it isn't a location. As on Qdrant servers, a list
+    of two numbers is a location too: longitude and latitude."""
     match value:
         case {"lon": lon, "lat": lat} | [lon, lat]:
             east, north = _number(lon), _number(lat)
@@ -429,7 +429,7 @@ Within: TypeAlias = Ints | None
 
 
 class DenseLeaves(Ranker, Protocol):
-    """The methods of `ranker.EngineRanker` that this module uses."""
+    """The methods of `ranker.EngineRanker` that this module calls."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """Rank by nearness in a dense space."""
@@ -606,7 +606,7 @@ class Scorings:
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
         """Choose `step.limit` hits by MMR (maximal marginal relevance). As on a Qdrant server, an
-        offset skips some of these hits, so that fewer are left."""
+        offset skips some of the chosen hits, so that fewer hits are left."""
         near, view = diverse.near, self._view
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
@@ -633,8 +633,8 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the similarities of some rows to rows that were picked earlier.
-        It returns an array (rows, picks)."""
+        """A function that computes the similarities of some rows to earlier picks. It takes the
+        rows, and the positions of the picks, and returns an array (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
         is_multi = space is not None and space.kind == "multi"
@@ -719,13 +719,13 @@ class Labels:
 
     @property
     def nbytes(self) -> int:
-        """The size of its arrays and, approximately, of the labels, in bytes."""
+        """The size of the arrays and, approximately, of the labels, in bytes."""
         return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
 
 
 class RowLabels:
-    """The labels of points; see `query.executor.Labelling`. point_count: about how many points the
-    call needs. This number decides whether the labels of all points are cached."""
+    """The labels of points; see `query.executor.Labelling`. point_count: about how many points of
+    the call need a label. This number decides whether the labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, point_count: int) -> None:
         self._view, self._key = view, key
@@ -781,7 +781,8 @@ class RowLabels:
 
     @property
     def points_per_occurrence(self) -> int:
-        """The number n for which, on average, one in n points has a given value; 0 if unknown."""
+        """The average number of points divided by the number of points with a given value; 0 if
+        unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

@@ -4,7 +4,7 @@ them.
 The similarity sim(x, e) of a point x and an example e is the cosine, the dot product, or the
 negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is computed
 by late interaction: for each of the example's vectors, the greatest similarity to any of the
-point's vectors; then the sum of these.
+point's vectors; the sum of these is the similarity.
 
 The scores of recommendation, discovery, context and feedback are computed from similarities to
 examples (`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance
@@ -124,8 +124,8 @@ def similarities(
     corpus: Bools | None = None,
 ) -> Floats:
     """The similarities of m examples to n rows: (m, n) float64. All the rows must have a vector.
-    weighted: multiply by idf if the space is sparse and has idf. corpus: the rows over which idf is
-    computed, None for all rows."""
+    weighted: whether to multiply by idf, in sparse spaces that have idf. corpus: the rows over
+    which idf is computed, None for all rows."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     check_examples(view, name, examples)
@@ -336,8 +336,8 @@ def _(scoring: RelevanceFeedback) -> ExampleComparison:
 
 def _best(positives: Floats, negatives: Floats) -> Floats:
     """The scores for comparing a point with its most similar example, where σ(x) = x / (1 + |x|).
-    If the most similar example is positive, the score is ½ (σ + 1) of this similarity. Otherwise it
-    is -½ (σ + 1) of the greatest similarity to a negative example."""
+    Let s be the similarity to the most similar example. The score is ½ (σ(s) + 1) if that example
+    is positive, and -½ (σ(s) + 1) if it is negative."""
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
     nearer = near > far
@@ -353,7 +353,7 @@ def _sum_scores(positives: Floats, negatives: Floats) -> Floats:
 def _discovery_scores(alike: Floats) -> Floats:
     """The scores of discovery, where σ(x) = x / (1 + |x|). Each pair adds 1 if the point is nearer
     to the pair's positive example, -1 if nearer to the negative, and 0 if equally near. The
-    similarity to the target adds ½ (σ + 1)."""
+    similarity s to the target adds ½ (σ(s) + 1)."""
     ranks: Floats = np.sign(alike[1::2] - alike[2::2]).sum(axis=0)
     return ranks + _scale(alike[0])
 
@@ -415,9 +415,9 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each of the rows, find at most `most` other ones that are nearest, best first. Returns
-    pairs of positions in `rows`, and the similarity of each pair. Sparse vectors that share no
-    index aren't compared."""
+    """For each of the rows, find the nearest other rows, at most `most`, best first. Returns pairs
+    of positions in `rows`, and the similarity of each pair. Sparse vectors that share no index
+    aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
@@ -449,8 +449,8 @@ def _nearest_others(
 
 
 def _comparable(examples: Sequence[Example]) -> Callable[[int], Ints]:
-    """A function that selects the examples with which one example is compared. It takes the
-    position of this example. It returns the positions of this example and of the selected ones."""
+    """A function that selects the examples with which one example is compared. The function takes
+    the position of an example, and returns this position and those of the selected examples."""
     every = np.arange(len(examples))
     if not any(isinstance(example, SparseVector) for example in examples):
         return lambda place: every
@@ -476,8 +476,8 @@ def _proven(
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
     """For the example number `i`, the best of the rows `others` by exact scores. Exact scores are
-    computed only for the rows with the best approximate scores. None if any other row may be
-    better. exactly: returns the best of some rows, with their exact scores."""
+    computed only for the rows with the best approximate scores. Returns None if a row without an
+    exact score may be better. exactly: returns the best of some rows, with their exact scores."""
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
@@ -488,7 +488,7 @@ def _proven(
 
 
 def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:
-    """Sort ids, and rows in the same order: integers first, then strings."""
+    """The ids, sorted: integers first, then strings; and the rows in the same order."""
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     return [ids[i] for i in order], rows[order]
 

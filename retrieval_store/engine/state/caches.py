@@ -1,20 +1,20 @@
 """Caches of derived data: how they are updated after writes, and how much memory they use.
 
 `Layers` contain data derived from the rows of a state (a *row* is a point's position in the state).
-They are updated like a log-structured merge tree. They are a stack of immutable segments, each
-built by reading some rows; if several segments contain a row, the uppermost decides. Rows that may
-have changed since they were read are *stale*. When the layers are used next, these rows are read
-into a new segment, and small segments below are merged into it. So updates after writes cost O(log
-n) reads of a row.
+Like a log-structured merge tree, they are a stack of immutable segments, each built by reading some
+rows. If several segments contain a row, the uppermost segment is valid for it. Rows that may have
+changed since they were read are *stale*. When the layers are used next, these rows are read into a
+new segment, and small segments below are merged into it. So updates after writes cost O(log n)
+reads of a row.
 
 One `MemoryBudget` limits the memory of all stores of a process. All data that is kept between calls
 is in a `Cache`, which knows its size. When a call ends and all caches together exceed the limit,
 the least recently used entries are evicted. The state of the collection that was just used is never
-evicted: the limit is for all other data.
+evicted: the limit applies to all other data.
 
-No thread waits for the budget: it has no lock, because garbage may be collected at any step. A
-collected object may close a store, which waits for other threads. Each step is one atomic operation
-of a dict or a deque.
+The budget has no lock, and no thread waits for it. With a lock, garbage that is collected inside it
+could close a store, which waits for other threads. Instead, each step is one atomic operation of a
+dict or a deque.
 """
 
 import mmap
@@ -80,8 +80,8 @@ class MemoryBudget:
                 evict()
 
     def _sum_ledger(self) -> int:
-        """The size of all caches: the sum of `ledger`, which contains added and removed bytes. The
-        entries are replaced by one entry with the sum."""
+        """The size of all caches: the sum of `ledger`, a list of added and removed bytes. The
+        entries of `ledger` are replaced by their sum."""
         ledger = self.ledger
         try:
             total = ledger.popleft()
@@ -358,8 +358,8 @@ class ChangeLog:
 
 class Payback(dict[Hashable, float]):
     """For each key, the total cost so far because its data isn't built, for example how often calls
-    needed the data. The data is built once this cost equals the cost of building. Not synchronized:
-    if several threads add a cost at the same moment, one may be lost."""
+    needed the data. The data is built once the total equals the cost of building it. Not
+    synchronized: if several threads add a cost at the same moment, one may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
         """Record a cost; returns the total cost of this key."""
@@ -399,8 +399,8 @@ class LayerCache:
     both cases they differ from the reader's state only in rows that were changed by writes between
     the two states. The change log lists these rows, and `at` returns them as stale.
 
-    A caller can request any key, even a key without data in any row. Of layers without data only
-    the last few are kept, so that many different keys take no memory.
+    A caller can request any key, even a key without data in any row. Of layers without data, only
+    the most recently used few are kept, so that many different keys take no memory.
     """
 
     def __init__(self, seq: int, made_of: Callable[[Any], Names] = lambda key: None) -> None:
@@ -546,7 +546,7 @@ def current(
     that have an existing point. build: builds a segment by reading some of these rows. begin:
     called if there are no layers yet; returns saved layers, with their stale rows, or None. merge:
     merges several segments (from the lowest to the uppermost) into one segment with only the rows
-    of existing points; if None, their rows are read again."""
+    of existing points; if None, the rows of these segments are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):

@@ -1,18 +1,17 @@
 """States in files: the points and the owners of vectors, as arrays that are mapped.
 
-A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
-no private memory, and processes share it; so nothing is copied, and only the header is parsed. Only
+A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. Processes share a
+mapped array, which takes no private memory. Nothing is copied, and only the header is parsed. Only
 certain types of arrays are permitted. The lengths in the header aren't trusted: together they must
 match the size of the file. A fault that the checksum doesn't reveal causes a ValueError in this
 module or where the arrays are read.
 
 The header of a state has the number of rows, and for each dense space its number, its dimension and
 its number of slots. Its arrays are little-endian, each at the beginning of a page: the pks, and for
-each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. After an array there is
-some room, which is never written in the file. But the map is private to the process. So a state's
-appended data is stored there, in private pages, and all processes share the rest. Only existing
-points have rows in a file. Rows and slots are checked, so that they can't make a read go out of the
-bounds of an array.
+each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. After each array there is
+spare room. A process appends later data of its state there: the map is private, so the data goes
+into private pages, and the file doesn't change. Only existing points have rows in a file. Rows and
+slots are checked, so that they can't make a read go out of the bounds of an array.
 
 All files that are built from points are updated in the same way (`PointsFile`).
 """
@@ -62,8 +61,8 @@ CheckCancelled: TypeAlias = Callable[[], object]
 class PointsFile(DerivedKind[V_contra, T_co]):
     """A file that is built from the points of a view, and updated by the change log. parts: the
     parts of points from which the file is built, None for all parts. keys: the numbers of the
-    payload keys from which it is built, None for all keys. key: the key under which the file is
-    recorded."""
+    payload keys from which the file is built, None for all keys. key: the key under which the file
+    is recorded."""
 
     @property
     def parts(self) -> int | None:
@@ -114,13 +113,13 @@ class PointsFile(DerivedKind[V_contra, T_co]):
 
 
 def is_useless(view: AnyView, derived_file: DerivedFile) -> bool:
-    """Whether a file was found to be of no use."""
+    """Whether an attempt to use a file showed that it is of no use."""
     return view.files is not None and derived_file in view.files.useless
 
 
 def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> None:
     """Raise ValueError for a file that is ahead of the last write. Raise OutdatedError if the
-    change log doesn't reach back to the file."""
+    change log begins after the last write that the file includes."""
     if not (0 <= derived_file.seq <= head.seq and 0 <= derived_file.covered <= head.next_pk):
         raise ValueError("it claims to know of writes that never were")
     if head.log_floor > derived_file.seq:
@@ -249,8 +248,8 @@ def _read(
 
 
 def _header(memory: mmap.mmap, present_spaces: Iterable[Space]) -> tuple[int, list[Space], _Places]:
-    """The number of rows, the spaces with their numbers of slots, and an object that computes the
-    arrays' offsets."""
+    """From the header of a state's file: the number of rows, the spaces with their numbers of
+    slots, and an object that computes the offsets of the arrays."""
     start = len(MAGIC) + 8
     size = int.from_bytes(memory[len(MAGIC) : start], "little")
     if memory[: len(MAGIC)] != MAGIC or size > len(memory):
@@ -274,8 +273,8 @@ def _size(number: object, limit: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """An array in the map. It is the first part of a buffer with spare room at its end, to which
-    `arrays.append` appends."""
+    """An array in the map. It is the first part of a longer buffer; `arrays.append` uses the spare
+    room at the end."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
 

@@ -2,8 +2,8 @@
 database, and the `View` of the state that a call gets.
 
 A *row* is a point's position in this state: the position of its pk in `pks`. pks can have gaps,
-because they are never reused; row numbers are consecutive. Readers never change a state; `advance`
-builds the next state from it and from the changes in the database. Successive states share memory
+because they are never reused; row numbers are consecutive. Readers never change a state. `advance`
+builds the next state from a state and the changes in the database. Successive states share memory
 (see `arrays.append`), so each state has only one successor, built under one lock.
 
 A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
@@ -374,8 +374,8 @@ def _existing_rows(pks: Ints, sought: Ints) -> Ints:
 class _NewSlots:
     """Slots added to a vector space since an earlier state, in the order in which they were
     written, beginning with the slot `first`. rows: (slots,) the rows of their owners, NONE for
-    deleted points. are_lost: (slots,) bool, which slots are marked as lost, because the vectors of
-    their points were deleted."""
+    deleted points. are_lost: (slots,) bool, whether each slot is marked as lost, because its
+    point's vector was deleted."""
 
     first: int
     rows: Ints
@@ -480,7 +480,7 @@ def _supersede(
 ) -> tuple[CowArray, Ints]:
     """`slot_of_row`, updated for the first `height` rows, which the earlier state already had. A
     row gets the new slot if its vector was replaced, and NONE if the point or its vector was
-    deleted. Also returns the old slots of all these rows, which are dead now."""
+    deleted. Also returns the old slots of all changed rows, which are dead now."""
     slots, owners = new.owned_slots()
     were_there = owners < height
     rows = np.concatenate([lost, owners[were_there], dead_rows])
@@ -540,8 +540,8 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
 def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Fields) -> Points | None:
     """The points with these ids (at most FEW), in the order of the ids, without vectors. One
     statement reads them; it needs no transaction and no state in memory. None if the collection is
-    deleted or none of the ids exists. Then the caller must read in a transaction to find out which
-    is the case."""
+    deleted or none of the ids exists. In both cases the caller must read in a transaction, which
+    shows the reason."""
     keys: dict[Any, PointId] = {to_key(point_id): point_id for point_id in ids}
     if isinstance(ids, ShownIds):
         integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
@@ -621,8 +621,8 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
 
 
 def _odd(name: str) -> ContradictionError:
-    """The error for a value that isn't of the type that the column `name` should have; SQLite
-    doesn't enforce types."""
+    """The error for a value whose type isn't that of the column `name`; SQLite doesn't enforce
+    types."""
     return ContradictionError(f"a point has a value as {name} that can't be one")
 
 

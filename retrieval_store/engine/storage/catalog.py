@@ -1,8 +1,8 @@
 """catalog.sqlite: the collections of a store, by name, by alias and by id.
 
-A collection's points.sqlite records whether the collection is deleted. Before that, the
-collection's row in the catalog is flagged; when the files are gone, the row is removed. So if a
-process dies during a deletion, the next process finds the flag and finishes the deletion.
+To delete a collection, its row in the catalog is flagged first; then its points.sqlite records the
+deletion, and its files are removed; the row is removed last. If a process dies during these steps,
+the next process finds the flag and finishes the deletion.
 """
 
 import uuid
@@ -84,9 +84,9 @@ class Catalog:
         return self._database.read(partial(self._call, look, arguments, without))
 
     def without_transaction(self, name: str) -> CollectionRecord | None:
-        """The collection with this name, found by a single statement without a transaction. None if
-        there is no such collection, if its deletion was interrupted, or if reading failed. Then the
-        caller uses `read`, which raises the error."""
+        """The collection with this name, found by a single statement without a transaction. Returns
+        None if there is no such collection, if its deletion was interrupted, or if reading failed.
+        The caller then uses `read`, which raises the error."""
         return self._database.without_transaction(_record_named, name)
 
     def write(self, change: Callable[["Entries", *Ts], T], *arguments: *Ts) -> T:
@@ -194,8 +194,8 @@ class Entries:
         return int(count)
 
     def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
-        """The collections whose deletion has begun, and may have been interrupted. Also returns,
-        for each, whether another collection has replaced it. A replaced collection is deleted even
+        """The collections whose deletion has begun, each with whether another collection has
+        replaced it. The deletion may have been interrupted. A replaced collection is deleted even
         if its points.sqlite doesn't say so."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
@@ -214,7 +214,8 @@ class Entries:
 
     def begin(self, collection_id: str) -> None:
         """Record that a collection's directory is about to be created. Raises AlreadyExistsError if
-        a collection has this id, because its directory must never count as unfinished."""
+        a collection has this id, because the directory of a complete collection must never count as
+        unfinished."""
         self._refuse_id(collection_id)
         self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
 
@@ -257,14 +258,14 @@ class Entries:
 
     def set_aside(self, record: CollectionRecord) -> None:
         """Remove the name and aliases of a collection, and record that its deletion begins. Until
-        the deletion is finished, the collection's name is its id."""
+        the deletion is finished, the collection's id serves as its name."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (record.id,))
         self.replace(CollectionRecord(record.id, record.id, record.settings))
         self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Record that the deletion of a collection begins, or, with STAYS, that it failed. The
-        aliases of the collection are removed when the deletion is finished."""
+        """Record that the deletion of a collection begins; or, with `how` = STAYS, that it failed.
+        The aliases of the collection are removed when the deletion is finished."""
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )

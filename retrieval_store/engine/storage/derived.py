@@ -3,15 +3,14 @@ checksums.
 
 A file is written under a temporary name, synced, and renamed to a name that was never used before.
 It is then recorded in one transaction, which replaces the record of the previous file. So a process
-that reads a record finds either the complete file or none. Files without a record can be removed,
-but only by the one process that does maintenance. That process is also the only one that writes
-such files.
+that reads a record finds either the complete file or none. Only the one process that does
+maintenance writes derived files, and removes files without a record.
 
 The content is never trusted: a file that is missing, or has another size or checksum, is ignored
 and rebuilt.
 
-A `DerivedKind` defines how files of one kind are read. One function loads files of all kinds, and
-handles useless files.
+A `DerivedKind` defines how files of one kind are read. `DerivedKind.try_read` loads files of all
+kinds, and handles files that can't be used.
 """
 
 import re
@@ -78,13 +77,13 @@ class DerivedFiles:
 
 
 class OutdatedError(ValueError):
-    """Raised if a file is intact but outdated, because the change log doesn't reach back to it or
-    it has an earlier format."""
+    """Raised if a file is intact but outdated: the change log begins after the file was written, or
+    the file has an earlier format."""
 
 
 class DerivedKind(Generic[S_contra, T_co]):
-    """The source data of files of one kind, and how these files are read. what: the name of the
-    kind in the log."""
+    """How files of one kind are read, and from which source data they are built. what: the name of
+    the kind in log messages."""
 
     what: ClassVar[str]
 
@@ -198,7 +197,7 @@ def sweep(directory: Path, files: list[DerivedFile]) -> None:
 
 
 def is_there(directory: Path, derived_file: DerivedFile) -> bool:
-    """Whether the file exists, either complete or not."""
+    """Whether the file exists; it is then complete."""
     return (directory / DERIVED / derived_file.file).exists()
 
 

@@ -87,8 +87,8 @@ def _may_exist(name: str) -> bool:
 
 @dataclass(slots=True)
 class Label:
-    """The name of a collection for messages. The name can change; it is used because the name of
-    the collection's directory tells a reader nothing."""
+    """The name of a collection for messages. The name can change when the collection is renamed.
+    Messages contain this name because the name of the collection's directory is only an id."""
 
     name: str
 
@@ -97,8 +97,8 @@ class Label:
 def private_folder(directory: Path | None) -> Iterator[Path]:
     """Context manager: a new directory for one call, in `directory` or among the system's temporary
     files. It is deleted at the end of the context, except for files that were moved away. If the
-    process dies before, the next `remove_lost_folders` deletes it. A lock on the directory itself
-    marks its owner."""
+    process dies before that, the next call of `remove_lost_folders` deletes it. The process holds a
+    lock on the directory, which shows that it is alive."""
     # Imported here with shutil, so that the directory can be removed even if no file can be opened.
     import tempfile
 
@@ -120,8 +120,8 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
 
 
 def remove_lost_folders(parent: Path) -> None:
-    """Remove private folders whose processes have died. Only files with names of ours are removed
-    from them."""
+    """Remove private folders whose processes have died. Only files with names that a store uses are
+    removed from them."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
         with suppress(OSError), lock_directory(folder) as is_ours:
             if is_ours:

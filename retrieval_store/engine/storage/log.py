@@ -1,13 +1,13 @@
 """The change log: the points that writes have updated or deleted, and the existing pks.
 
 Each operation of a write ends with an entry in the log. Users read the changes since an earlier
-position from it (`changes_since`). Caches read from it which parts of a point were changed. So
+position from the log (`changes_since`). Caches read which parts of a point were changed, so that
 columns stay valid if a write hasn't changed their keys.
 
-The existing pks are stored as bitmaps in points.sqlite, one for each 8,192 pks. The existing pks of
-a million points are read from them in a millisecond; a scan of the table of points would read all
-documents. pks are never reused, so the bitmap of a chunk whose points are all deleted is removed
-permanently.
+The existing pks are stored as bitmaps in points.sqlite, one for each 8,192 pks. Reading the
+existing pks of a million points from the bitmaps takes a millisecond; a scan of the table of points
+would read all documents. pks are never reused, so the bitmap of a chunk whose points are all
+deleted is removed permanently.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -65,9 +65,9 @@ class LoggedChanges:
     writes: list[LoggedWrite]
 
     def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
-        """The pks of the points of which any of these parts has changed (None: any part),
-        ascending, without repetitions. keys: restricts this to writes that may have changed one of
-        these payload keys; None for any key."""
+        """The pks of the points in which any of these parts has changed (None: any part),
+        ascending, without repetitions. keys: only writes that may have changed one of these payload
+        keys count; None for all writes."""
         return _join_lists(
             write.pks
             for write in self.writes
@@ -76,7 +76,8 @@ class LoggedChanges:
         )
 
     def by_keys(self, parts: int) -> dict[frozenset[int] | None, Ints]:
-        """Like `of`, but separate for each set of keys that writes have changed together."""
+        """Like `of`, but by key set: for each set of keys that a write has changed together, the
+        pks of the changed points. The key None stands for writes that may have changed any key."""
         groups: dict[frozenset[int] | None, list[Ints]] = {}
         for write in self.writes:
             if write.parts & parts:
@@ -107,8 +108,8 @@ def _decode_write(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None
 
 
 def key_number(name: str) -> int:
-    """The number of a payload key in the change log. If two keys have the same number, a change of
-    one key also makes columns of the other key be read again."""
+    """The number of a payload key in the change log. Two keys can have the same number. A change of
+    one of them then also makes the columns of the other stale."""
     return crc32(name.encode(errors="surrogatepass"))
 
 
@@ -169,7 +170,7 @@ def finish(
 
 
 def _seq_of_trim(connection: apsw.Connection, seq: int) -> int:
-    """The `seq` up to which the change log is truncated."""
+    """The `seq` up to which entries of the change log are removed."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     total = 0
     for logged_seq, pks in select(connection, query, seq - LOG_WRITES):

@@ -54,8 +54,8 @@ def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tupl
 
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
-    """Decode payloads. One call of the JSON parser decodes many of them, but only up to a limit,
-    because no other thread runs meanwhile."""
+    """Decode payloads. One call of the JSON parser decodes many payloads, but only up to a limit,
+    because no other thread runs during the call."""
     stored = [blob or b"null" for blob in blobs]
     decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join(stored[:DECODED_AT_ONCE]))
     for start in range(DECODED_AT_ONCE, len(stored), DECODED_AT_ONCE):
@@ -140,8 +140,8 @@ def read_exactly(
 
 
 def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[str | None]:
-    """The documents or URIs of these points if the path begins with the corresponding reserved key;
-    otherwise an empty list."""
+    """The documents (or URIs) of these points if the path begins with the reserved key for
+    documents (or URIs); otherwise an empty list."""
     column = BESIDE.get(path[0]) if path else None
     if column is None:
         return []
@@ -149,8 +149,8 @@ def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[st
 
 
 def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -> list[Any]:
-    """The values, replaced by the points' texts where there are any. For a path of several keys, a
-    value is replaced by None instead, because a text contains no values."""
+    """The values, with the value of each point that has a text replaced by this text. If the path
+    has several keys, the value is replaced by None instead, because a text contains no values."""
     if not texts:
         return values
     whole = len(path) == 1

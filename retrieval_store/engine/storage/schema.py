@@ -274,8 +274,8 @@ def delete_space(connection: apsw.Connection, number: int) -> None:
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """A function that tells for a number whether it belonged to a vector space that was deleted.
-    Raises ContradictionError if the head doesn't have a valid next number for spaces."""
+    """A function that takes a number, and returns whether a vector space with this number was
+    deleted. Raises ContradictionError if the head doesn't have a valid next number for spaces."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
@@ -307,7 +307,7 @@ def to_key(point_id: PointId) -> str | int:
 
 
 def to_ids(keys: Iterable[str | int]) -> list[PointId]:
-    """The ids that belong to stored keys; the inverse of `to_key`."""
+    """The ids for which these keys are stored; the inverse of `to_key`."""
     return [key if isinstance(key, str) else key + _ID_OFFSET for key in keys]
 
 
@@ -324,8 +324,8 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
 def pks_of_shown_integers(
     connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
 ) -> dict[PointId, int]:
-    """The pks of points with integer ids, by the id as a string. It looks up the strings in `ids`
-    that are integers, except those in `texts`."""
+    """The pks of points with integer ids, by the id as a string. ids: the strings to look up; those
+    in `texts`, and those that aren't integers, are skipped."""
     digits = [text for text in ids if text not in texts and shows_an_integer(text)]
     if not digits or not _has_integers(connection):
         return {}

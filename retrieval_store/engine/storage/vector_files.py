@@ -2,10 +2,10 @@
 memory map.
 
 Committed rows never change; rows that a power cut may have lost are written again. points.sqlite
-contains the number of committed rows, and the checksum of each block of them. So an incomplete row
-at the end after a crash is invisible, and the next append overwrites it. The file is longer than
-its rows (the rest is a hole that takes no disk space), so that a map stays valid while the file
-fills up.
+contains the number of committed rows, and the checksum of each block of rows. So readers ignore a
+row that a crash left incomplete, and the next append overwrites it. The file is longer than its
+rows, so that a map stays valid while the file fills up. The rest is a hole that takes no disk
+space.
 
 `VectorArray` has the same methods for a store in memory.
 """
@@ -56,7 +56,8 @@ class VectorRows(Protocol):
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
         """Write rows without syncing, so that a power cut may lose them. They are written only if
-        the file is already durably long enough for them; returns whether it was."""
+        the file already has, durably, the length that they need. Returns whether they were
+        written."""
 
     def has(self, slot: int, rows: bytes) -> bool:
         """Whether the rows at `slot` and the following slots equal these rows."""
@@ -94,7 +95,7 @@ def rows_per_block(row_bytes: int) -> int:
 
 class _Blocks:
     """Records to how many rows of each block a function was applied. The caller must hold a lock.
-    _complete: the function was applied to all rows before this row."""
+    _complete: a row number; the function was applied to all rows before this row."""
 
     def __init__(self, block_rows: int) -> None:
         self._rows = block_rows
@@ -103,7 +104,7 @@ class _Blocks:
 
     @property
     def nbytes(self) -> int:
-        """The size of its array in bytes."""
+        """The size of the array in bytes."""
         return self._counts.nbytes
 
     def first_rows(self, matrix: Stored) -> Ints:
@@ -172,8 +173,8 @@ class BlockVerifier:
     ) -> None:
         """Call verify(block, its first row, its rows) for the blocks that contain the rows `slots`
         of `matrix` (None: all rows) and have unverified rows. If all rows are wanted, the lock is
-        held only for a few blocks at a time. Verifying all blocks can take seconds, and searches
-        need some of them meanwhile."""
+        held only for a few blocks at a time. Verifying all blocks can take seconds, during which
+        searches need some of the blocks."""
         if slots is None:
             with self._lock:
                 rows = self._verified.first_rows(matrix)
@@ -201,7 +202,7 @@ class BlockVerifier:
 
     @property
     def nbytes(self) -> int:
-        """The size of its arrays in bytes."""
+        """The size of the arrays in bytes."""
         return self._verified.nbytes + self._measured.nbytes + self._lengths.nbytes
 
 

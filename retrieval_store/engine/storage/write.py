@@ -1,11 +1,11 @@
 """Writes points, inside one transaction of points.sqlite.
 
 The order of the steps makes a crash harmless at any moment. First the points' database rows are
-written. Then the vectors are appended after the committed vectors and synced, then the blocks and
-the head are written, which make the vectors valid. COMMIT comes last. Before the commit no reader
-sees any of it; after it all readers see everything. A few vectors are written without a sync, and
-are also written to the table `unsynced`. After a power cut, the first process that loads the
-collection rewrites them to their file; the next sync of the file includes them.
+written. Then the vectors are appended after the committed vectors, and synced. Then the blocks and
+the head are written, which make the vectors valid. COMMIT comes last: before it, readers see
+nothing of the write; after it, everything. If there are only a few vectors, they aren't synced, but
+also written to the table `unsynced`. After a power cut, the first process that loads the collection
+rewrites them to their file; the next sync of the file includes them.
 
 Vectors of spaces that aren't dense are blobs in points.sqlite, one record for each point. The blob
 of a sparse vector contains its indices, uint32, and then its values, float32. The blob of several
@@ -291,8 +291,8 @@ class _ContentChanges:
     def note(
         self, column: str, before: Any, after: Any, new: Payload | None, old: Payload | None = None
     ) -> None:
-        """Record a point's old and new value in a column. new: its new payload. old: its old
-        payload, None if it wasn't decoded."""
+        """Record that a point's value in a column changes from `before` to `after`. new: the
+        point's new payload. old: its old payload, None if it wasn't decoded."""
         if before == after:
             return
         self.parts |= PAYLOAD | (DOCUMENT if column == "document" else 0)
@@ -339,9 +339,8 @@ def delete_vectors(
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """The pks of the points of a batch: (n,), -1 for missing points. If the rules refuse existing
-    points and insert missing points, points aren't looked up, and all pks are -1. In that case
-    SQLite's unique constraint detects existing points; only integer ids that are given as strings
-    are looked up."""
+    points and insert missing points, all pks are -1, and points aren't looked up: SQLite's unique
+    constraint detects existing points. Only integer ids that are given as strings are looked up."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
         if pks_of_shown_integers(connection, shown_ids):
@@ -380,8 +379,8 @@ def _points_to_change(pks: Ints, exists: Bools, rules: WriteRules, lookup: Point
 def _delete_other_vectors(
     write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, lookup: PointLookup
 ) -> int:
-    """Delete, for the rule "replace", those vectors of the changed points that are missing from the
-    batch. Returns the parts of points that this changes, as bits."""
+    """If the rule is "replace", delete those vectors of the changed points that are missing from
+    the batch. Returns the parts of points that were changed, as bits."""
     parts = 0
     for name, space in read_spaces(write.connection).items():
         lacking = changed.copy()
@@ -394,8 +393,8 @@ def _delete_other_vectors(
 
 
 def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, lookup: PointLookup) -> int:
-    """Delete the points' vectors in a space. Returns the part of points that this changes, as a
-    bit."""
+    """Delete the points' vectors in a space. Returns the bit of the part of points that was
+    changed."""
     if space.kind != "dense":
         delete_non_dense(write.connection, pks, space)
         return NON_DENSE
@@ -592,8 +591,8 @@ def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
 
 
 def _append_vectors(write: WriteTransaction, space: Space, rows: Stored, owners: Ints) -> None:
-    """Append the vectors whose owners have a pk. Vectors with the owner -1 belong to ignored
-    points, and are left out."""
+    """Append vectors. owners: the pk of each vector's point; -1 for a vector of an ignored point,
+    which is left out."""
     if owners.min(initial=0) < 0:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
     appended = append_rows(write, space, write.head.generation, rows, owners)

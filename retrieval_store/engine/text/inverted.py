@@ -5,17 +5,17 @@ Lists of all kinds are updated as `caches.Layers` and ranked by the same code (`
 are the lists that are kept between calls. A collection without words has no lists, so this module
 imports no other module of this package.
 
-Arrays in files are mapped. Row numbers are meaningless in other processes. So a file contains the
-pks of the rows, and its owners are positions among these pks. If the reader numbers its rows in the
-same way, the owners of the file are used directly. It does so unless points were deleted since.
-Reading a file returns layers in which all rows written after the file are stale. The header names
-the contents of the lists (`key_as_json`), so that a process that never used them can rebuild them
-for the file. A fault that the checksum doesn't reveal causes a ValueError in this module or an
-IndexError when the file is used.
+Arrays in files are mapped. Row numbers can differ between processes. So a file contains the pks of
+the rows, and its owners are positions among these pks. If no points were deleted since, the
+reader's rows have the same numbers, and the owners are used directly. Reading a file returns layers
+in which all rows written after the file are stale. The header names the contents of the lists
+(`key_as_json`), so that a process that never used them can rebuild them for the file. A fault that
+the checksum doesn't reveal causes a ValueError in this module or an IndexError when the file is
+used.
 
-`Vocabulary` finds the words of a file without reading all of them: they are sorted, one after the
-other in an array of bytes, and a word is found by bisection. Building a dict of a few hundred
-thousand words takes a tenth of a second; finding one of them here takes microseconds.
+`Vocabulary` finds a word of a file without reading all words. The words are one after the other in
+an array of bytes, and are found by bisection of their sort order. A lookup takes microseconds;
+building a dict of a few hundred thousand words would take a tenth of a second.
 """
 
 from bisect import bisect_left
@@ -78,7 +78,7 @@ class Lists:
 
     @property
     def nbytes(self) -> int:
-        """The size of its arrays in bytes, without arrays in a mapped file, and with an estimate
+        """The size of the arrays in bytes, without arrays in a mapped file, and with an estimate
         for the words."""
         arrays = (self.rows, self.sizes, self.terms, self.offsets, self.owners, self.weights)
         words = len(self.codes) if isinstance(self.codes, dict) else 0
@@ -103,8 +103,8 @@ def find_in(
     layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, has_dead_rows: bool
 ) -> tuple[Rows32, Matrix]:
     """The rows of existing points that have the term, and their weights. If several segments
-    contain a row, the uppermost segment decides. above: see `Layers.above`. has_dead_rows: whether
-    any row is dead. If none is, the test for dead rows is skipped, since it would take most of the
+    contain a row, the uppermost segment is valid for it. above: see `Layers.above`. has_dead_rows:
+    whether any row is dead; if not, the test for dead rows is skipped, which would take most of the
     time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
@@ -166,8 +166,8 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
 
 def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
     """Merge the lists of several segments, ordered from the lowest to the uppermost. For each row
-    with an existing point, the uppermost segment that contains it decides. Terms that no row has
-    any more are left out."""
+    with an existing point, the uppermost segment that contains the row is valid. Terms that no row
+    has any more are left out."""
     above = Layers((*segments,), NO_ROWS).above()
     parts = [
         _living_part(part, rows_above, alive)
@@ -376,7 +376,7 @@ class Measures:
     """The sizes of all rows, and their sum, for ranking. segments: the lists from which the sizes
     were computed. above: see `Layers.above`. sizes: for each row, the number of its words, or of
     its sparse vector's numbers, with spare room at the end. holders: how many rows have words or
-    numbers. total: the sum of all sizes. changed: rows whose size must be computed again."""
+    numbers. total: the sum of all sizes. changed: the rows whose size must be computed again."""
 
     segments: "tuple[Lists, ...]"
     above: list[Ints | None]
@@ -413,9 +413,9 @@ def measures_still_valid(
 
 @dataclass(frozen=True, slots=True)
 class KeptLists:
-    """Inverted lists, and data derived from them. lists: the lists by key, for all states with the
-    same row numbers. measures: the `Measures` of each of these lists, for one state. unsaved: keys
-    of lists that were built recently and may be worth saving in a file."""
+    """The cached inverted lists, and data derived from them. lists: the lists by key, for all
+    states with the same row numbers. measures: the `Measures` of the lists of each key, for one
+    state. unsaved: keys of lists that were built recently and may be worth saving in a file."""
 
     lists: LayerCache
     measures: MeasuresByKey

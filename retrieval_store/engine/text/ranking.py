@@ -110,7 +110,7 @@ Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class ListFile(PointsFile[ListView, Layers[Lists]]):
-    """The file that contains the lists of one kind."""
+    """The file with the inverted lists of one kind."""
 
     what: ClassVar[str] = "lists of words"
     list_key: ListKey
@@ -129,8 +129,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
-        """The function that writes the lists in memory, merged, without deleted or replaced data.
-        If there are no lists in memory, new lists are built."""
+        """A function that writes the lists in memory, merged, without deleted or replaced data. If
+        there are no lists in memory, new lists are built first."""
         layers = in_one_piece(view, self.list_key) or renew_lists(
             view, self.list_key, check_cancelled
         )
@@ -153,8 +153,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
-    """The lists of a kind: of the words of all documents, of their trigrams, or of the vectors of a
-    sparse space."""
+    """The lists of one kind, without stale rows: the words of all documents, their trigrams, or the
+    vectors of a sparse space."""
     view.caches.lists.ahead.discard(key)
     return _current_lists(view, key)
 
@@ -168,10 +168,11 @@ def _current_lists(view: ListView, key: ListKey) -> Layers[Lists]:
 def make_lists_in_steps(
     read: Read, key: ListKey, check_cancelled: CheckCancelled, most: int | None = None
 ) -> int:
-    """Build the lists of `lists_for` by many short reads. In a collection in memory all other calls
-    wait while one call reads. After each ROWS_A_PIECE rows the lists are usable. The function stops
-    if a query builds the rest meanwhile, or if rows are renumbered between two reads. Points
-    written in the meantime are indexed in the last read. Returns the number of rows with lists.
+    """Build the lists of `lists_for` by many short reads, because in a collection in memory all
+    other calls wait while one call reads. After each ROWS_A_PIECE rows the lists are usable. The
+    function stops if a query builds the rest, or if rows are renumbered between two reads. The last
+    read indexes points that were written during the earlier reads. Returns the number of rows with
+    lists.
 
     read: calls a function with the current view. check_cancelled: called between two reads; it can
     raise. most: the maximum number of rows, None for all rows.
@@ -375,9 +376,9 @@ def rank_weighed_texts(
     identifiers: float,
 ) -> list[tuple[Ranking, float]]:
     """Like `rank_texts`, but the idf of words that look like identifiers is multiplied by the
-    factor `identifiers`. With each ranking, it returns the greatest share of the text that one of
-    the best documents contains (`base.fusion.contained_share`). mask: the rows that can be ranked,
-    None for all rows."""
+    factor `identifiers`. Each ranking comes with the greatest share of the text that one of its
+    documents contains (`base.fusion.contained_share`). mask: the rows that can be ranked, None for
+    all rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -422,9 +423,9 @@ class _Texts:
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """Two lists with an entry for each distinct word of a text. The first contains the rows
-        that have the word, their weights, and a factor for these weights. The second contains the
-        word's weight in `contained_share`."""
+        """Two lists with an entry for each distinct word of a text. An entry of the first list has
+        the rows that contain the word, their weights, and a factor for these weights. An entry of
+        the second list is the word's weight in `contained_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.count_words(text):
@@ -461,9 +462,9 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums of weights over the parts; equal sums are in the order of
-    rows. A row can occur only once in a part. mask: the rows that can be returned, None for all
-    rows. height: the number of rows of the state."""
+    """The k rows whose weights, summed over all parts, are greatest. Rows with equal sums are in
+    ascending order. A row can occur only once in a part. mask: the rows that can be returned, None
+    for all rows. height: the number of rows of the state."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)

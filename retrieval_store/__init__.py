@@ -7,8 +7,8 @@
     collection.add(ids=["a", "b"], documents=["first note", "second note"])
     collection.query(query_texts="first", n_results=1)
 
-Importing this package imports nothing else; its names are loaded when they are first used, and so
-are the rooms `errors`, `filters`, `embeddings`, `loaders`, `plugins` and `utils`.
+Importing this package imports nothing else. Its names are loaded when they are first used, and so
+are the subpackages `errors`, `filters`, `embeddings`, `loaders`, `plugins` and `utils`.
 """
 
 from importlib import import_module
@@ -231,8 +231,8 @@ _ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins", "utils")
 
 
 def require_core(package: str, version: str) -> None:
-    """Check that retrieval-store has the minor version for which another package of this project is
-    made. That package calls this function when it is imported.
+    """Check that retrieval-store has the minor version that another package of this project needs.
+    That package calls this function when it is imported.
 
     Args:
         package: the name of the other package's distribution.

@@ -1,10 +1,10 @@
-"""Opens stores, and gives each client a session in one.
+"""Opens stores, and gives each client a session: a share in a store.
 
-The engine runs in this process, on disk or in memory. Remote stores (on a server of ours, or a
-Qdrant cluster) are opened by packages around the core, which are plugins. They don't know each
-other; their common interface is `query.protocols`, and only this module chooses one. It also has
-what fronts need of the engine's files: the folder of snapshots, private folders, and errors of the
-system as ours.
+The engine runs in this process, on disk or in memory. Plugins open remote stores: those that
+`retrieval-store serve` serves, and Qdrant clusters. The kinds of stores don't know each other;
+their common interface is `query.protocols`, and only this module chooses one. It also has the
+functions for the engine's files that the APIs need: the folder of snapshots, private folders, and
+the conversion of the system's errors.
 """
 
 import os
@@ -67,8 +67,9 @@ _log = log_of("store")
 
 class Session:
     """A client's share in a store, which other clients may use too. store: the store, or a function
-    that returns it; closed: whether `close` was called; unknown_keys: see `Client`. The share is
-    released when the session is closed or garbage-collected."""
+    that returns the store when it is first needed; closed: whether `close` was called;
+    unknown_keys: see `Client`. The share is released when the session is closed or
+    garbage-collected."""
 
     unknown_keys: UnknownKeys = "warn"
 
@@ -122,9 +123,9 @@ def embedded_store(session: Session) -> "EmbeddedStore":
 
 
 def snapshot(session: Session, target: Path, collection_id: str | None = None) -> None:
-    """Write a snapshot of a collection, or of the whole store, to a new file. A store without our
-    engine, such as a cluster, is first copied to a folder next to the file, by the plugin for
-    copies. Raises InvalidArgumentError if the path exists, or if its directory does not exist."""
+    """Write a snapshot of a collection, or of the whole store, to a new file. A remote store, such
+    as a cluster, is first copied to a folder next to the file, by the plugin for copies. Raises
+    InvalidArgumentError if the path exists, or if its directory does not exist."""
     store = session.store.engine
     if store is not None:
         store.snapshot(target, collection_id)
@@ -330,8 +331,8 @@ class StoredCollection:
         return self.session.store.record(self._id)
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        """Replace the name and settings by those that `edit` returns; in one transaction, except on
-        a cluster."""
+        """Replace the name and settings by those that `edit` returns. This is one transaction,
+        except on a cluster."""
         return self.session.store.change(self._id, edit)
 
     def optimize(self, progress: Progress) -> None:

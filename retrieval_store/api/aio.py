@@ -1,6 +1,7 @@
 """The client and the collection for an event loop: the methods of `Client` and `Collection`, to be
-awaited. Each call runs in a thread of the client. A remote store gets more threads, since most of
-them only wait for it."""
+awaited. Each call runs in a thread of the client. A client of a remote store has more threads,
+since most of them only wait for the store.
+"""
 
 import asyncio
 import os
@@ -200,7 +201,7 @@ class _Calls:
         return self.client
 
     async def make(self, call: Callable[[], T], kind: CallKind) -> T:
-        """The result of a call, made with the open client."""
+        """The result of a call, which runs in a thread, with the open client."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"
             raise ClientClosedError(f"the client{place} has been closed")
@@ -223,9 +224,10 @@ class _Calls:
 
 
 class AsyncCollection:
-    """A `Collection` for an event loop, returned by the methods of `AsyncClient`. It has the same
-    methods, which must be awaited, except `write_behind`. `metadata` and `configuration` are
-    methods here, since they query the store. Two collections are equal if their ids are equal."""
+    """A `Collection` for an event loop, returned by the methods of `AsyncClient`. It has the
+    methods of `Collection` except `write_behind`; they must be awaited. `metadata` and
+    `configuration` are methods here, since they query the store. Two collections are equal if their
+    ids are equal."""
 
     def __init__(self, collection: Collection, calls: _Calls) -> None:
         """Called by the methods of `AsyncClient`. collection: the collection whose methods are
@@ -243,7 +245,8 @@ class AsyncCollection:
 
     @property
     def name(self) -> str:
-        """The name, as last known: when the collection was opened, or renamed by this object."""
+        """The name as last known: from opening the collection, or from a renaming by this
+        object."""
         return self._sync._opened_as
 
     async def metadata(self) -> Payload | None:
@@ -334,10 +337,10 @@ class AsyncClient:
         **options: Any,
     ) -> None:
         """The first call, or `async with`, opens the store and raises the errors of opening.
-        threads: the maximum number of threads. Each runs one call; long calls, such as writes, use
-        at most half of them. The default is two for each processor, from 4 to 16, or 64 for a
-        remote store. qdrant_client: can also be an AsyncQdrantClient; then only one event loop may
-        use it. The other arguments are those of `Client`."""
+        threads: the maximum number of threads. A thread runs one call; long calls, such as writes,
+        use at most half of the threads. The default is two for each processor, at least 4 and at
+        most 16; for a remote store it is 64. qdrant_client: can also be an AsyncQdrantClient, which
+        only one event loop may use. The other arguments are those of `Client`."""
         if options and url is None:
             hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient{hint}")

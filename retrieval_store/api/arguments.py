@@ -46,8 +46,8 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 class Default(Enum):
-    """The type of the default value of `embedding_function`. It shows that the caller passed
-    none."""
+    """The type of the default value of `embedding_function`, which shows that the caller passed no
+    function."""
 
     DEFAULT = "default"
 
@@ -59,8 +59,8 @@ DEFAULT = Default.DEFAULT
 class Records:
     """Records to write. All fields have the same length; a field that was not passed is None.
     embed: the name of the field from which vectors are computed. If it is set, the other fields are
-    stored, too. If it is None, each record has at most one of document, image and uri, and this one
-    replaces any of the three that is stored."""
+    stored, too. If it is None, each record has at most one of document, image and uri; it replaces
+    the stored document, image and uri of the record."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -142,8 +142,8 @@ def check_records(
     embed: Embed | None = None,
 ) -> dict[str, Any]:
     """Check records before their collection exists. Records are refused if `Collection.add` would
-    refuse them whatever the collection. Returns the fields that were passed, in the form in which
-    they would be stored.
+    refuse them in any collection. Returns the fields that were passed, in the form in which they
+    would be stored.
 
     Args:
         ids: as of `Collection.add`.
@@ -189,8 +189,8 @@ def _refuse_conflict_with_embed(records: Records) -> None:
 
 
 def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
-    """The ids as a list; they must be distinct. is_ordered: whether their order matters, because
-    other lists have one item for each id."""
+    """The ids as a list; they must be distinct. is_ordered: whether the order of the ids matters,
+    because other lists have one item for each id."""
     expected = "a str or a list of str"
     items = [ids] if isinstance(ids, str) else _listlike(ids, name, expected, is_ordered)
     for i, item in enumerate(items):
@@ -447,7 +447,7 @@ def collection_name(name: Any) -> str:
 
 
 def read_once(value: Any) -> Any:
-    """The items of an iterator as a list; any other value unchanged."""
+    """The items as a list, if the value is an iterator; any other value unchanged."""
     return list(value) if isinstance(value, Iterator) else value
 
 

@@ -99,13 +99,13 @@ class Client:
     """A store of collections: in a directory, in memory, on a server (`retrieval-store serve`), or
     on a Qdrant cluster.
 
-    Clients of one path share the store, in this process and in others. A store in memory belongs to
-    one client. Close a client, or use it in a `with` statement.
+    All clients of one path, in this process and in other processes, share the store. A store in
+    memory belongs to one client. Close a client, or use it in a `with` statement.
 
     A served store works like a directory; embedding functions and loaders run in this process. If
     the server can't be reached, reads are repeated for ten seconds. A write is repeated only if it
-    certainly had no effect. Otherwise an UnavailableError says that it may have been done, as a
-    whole or not at all.
+    certainly had no effect. Otherwise an UnavailableError says that the whole write may or may not
+    have been done.
 
     Collections on a cluster have the same methods. But a batch isn't one transaction there, and
     writes are as durable as Qdrant makes them.
@@ -146,8 +146,8 @@ class Client:
             trust: whether you trust the maker of the store. If you don't, a stored embedding
                 function that may reach the network, the environment or files isn't used, unless you
                 pass it yourself.
-            rebuild: ignore the derived files (codes, indexes, lists of words), and rebuild them
-                when they are needed; for stores from untrusted sources.
+            rebuild: whether to ignore the derived files (codes, indexes, lists of words), and
+                rebuild them when they are needed; for stores from untrusted sources.
             memory_budget: the bytes that the caches of all stores of this process may use together,
                 besides the state of the collection in use. The last client with this argument sets
                 it. The default is 256 MB, or an eighth of the memory of the process if that is
@@ -158,14 +158,14 @@ class Client:
             url: the URL of a served store or a cluster; the client finds out which. A list names
                 several nodes of a cluster: if one is down or isn't ready, the next one is used.
             qdrant_client: an open client of a cluster, instead of url; it stays open.
-            consistency: how many replicas of a cluster a read queries: a number, "majority",
+            consistency: how many replicas each read on a cluster queries: a number, "majority",
                 "quorum" or "all"; None for a single replica.
             create_indexes: whether to create payload indexes on a cluster, once, for the keys of
                 filters, orders and facets; without them a server in strict mode refuses such
                 filters.
             settings: Chroma's settings, which can also be passed in the place of path.
-                `allow_reset`, `is_persistent` and `persist_directory` are used. Other settings
-                must have the values by which this package works anyway.
+                `allow_reset`, `is_persistent` and `persist_directory` have an effect. Any other
+                setting must describe what this package does anyway.
             tenant: the tenant of Chroma; must be "default_tenant".
             database: the database of Chroma; must be "default_database".
             **options: with url: api_key, headers (a dict, sent with each request), timeout
@@ -313,8 +313,8 @@ class Client:
 
         Args:
             name: as of `create_collection`.
-            configuration: as of `create_collection`. An existing collection keeps its own values of
-                the settings that `modify` can change.
+            configuration: as of `create_collection`. An existing collection keeps its values of the
+                settings that `modify` can change.
             metadata: the metadata of a new collection; an existing collection keeps its own.
             embedding_function: as of `create_collection`.
             data_loader: as of `create_collection`.
@@ -346,16 +346,16 @@ class Client:
         """The collection of this name.
 
         Args:
-            name: its name.
+            name: the name of the collection.
             embedding_function: as of `create_collection`; if left out, the function that the
                 collection has stored.
             data_loader: as of `create_collection`.
-            check_model: False to accept another embedding function than the stored one.
+            check_model: False to accept an embedding function that differs from the stored one.
 
         Raises:
             NotFoundError: no collection has this name.
-            ConflictError: it was created with another embedding function: another registered one,
-                other settings, or a model of another name.
+            ConflictError: the collection was created with another embedding function: another
+                registered function, other settings, or a model of another name.
         """
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
@@ -373,7 +373,7 @@ class Client:
         """The collection of this id, even if it was renamed.
 
         Args:
-            collection_id: its `id`.
+            collection_id: the `id` of the collection.
             embedding_function: as of `get_collection`.
             data_loader: as of `get_collection`.
             check_model: as of `get_collection`.
@@ -413,14 +413,14 @@ class Client:
         return [each.name for each in self._session.store.page(None, 0) if not each.is_qdrant_only]
 
     def count_collections(self) -> int:
-        """How many collections there are."""
+        """The number of collections."""
         return self._session.store.count()
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection with its contents.
 
         Args:
-            name: its name.
+            name: the name of the collection.
 
         Raises:
             NotFoundError: no collection has this name.
@@ -428,11 +428,12 @@ class Client:
         self._session.store.drop(self._record_named(name).name)
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
-        """Check every byte of the store's files. Returns a report for each file; `problem` is None
-        if the file is whole, and if derived files (codes, indexes, lists of words) agree with the
-        points.
+        """Check every byte of the store's files. Returns a report for each file. Its `problem` is
+        None if the file has no damage. A derived file (of codes, an index or lists of words) must
+        also agree with the points.
 
-        Others may use the store meanwhile. A store in memory or on a cluster has no files to check.
+        Other threads and processes may use the store during the check. A store in memory or on a
+        cluster has no files to check.
 
         Args:
             progress: show a progress bar.
@@ -453,11 +454,12 @@ class Client:
         Each collection has `points`; `seq`, the number of its last operation; `index_lag` and
         `uncoded`, the vectors that the index and the codes lack; `dead_slots`, which compaction
         frees; `memory` and `disk` in bytes; `in_memory`, whether this process has its state in
-        memory; `problem`, why it can't be read. Unknown figures are None: `index_lag`, `uncoded`
-        and `dead_slots` of a collection that isn't in memory, and all but the points on a cluster.
+        memory; `problem`, why it can't be read. Unknown figures are None. For a collection that
+        isn't in memory, these are `index_lag`, `uncoded` and `dead_slots`; on a cluster, all
+        figures except `points`.
 
-        No collection is loaded: this reads a few files of each, or sends three requests to a
-        cluster.
+        No collection is loaded: a call reads a few files of each collection, or sends three
+        requests to a cluster.
         """
         store = self._session.store
         return store_stats(store.gauges(), store.own_bytes(), store.budget())
@@ -483,15 +485,16 @@ class Client:
         fail_if_exists: bool = False,
         show_progress: bool = False,
     ) -> list[Copied]:
-        """Copy collections with their points and settings into the store of another client:
-        directories, memory and clusters, in any direction. Afterwards the number of points and a
-        sample of them are compared. Aliases that the other store lacks are copied too.
+        """Copy collections with their points and settings into the store of another client. Each of
+        the two stores can be in a directory, in memory, or on a cluster. After the copy, the number
+        of points and a sample of them are compared. Aliases that the other store lacks are copied
+        too.
 
-        Each collection is copied from a snapshot, while others may continue to write (a cluster has
-        no snapshots; its points are read page by page). A second call copies only later changes. So
-        an application can move with seconds of downtime: copy, stop the application, and copy once
-        more. An interrupted copy resumes. A journal in the directory of the target, or else of the
-        source, records which collections are copies.
+        Each collection is copied from a snapshot, while other programs may continue to write. (A
+        cluster has no snapshots; its points are read page by page.) A second call copies only later
+        changes. So an application can move with seconds of downtime: copy, stop the application,
+        and copy once more. An interrupted copy resumes. A journal in the directory of the target,
+        or else of the source, records which collections are copies.
 
         Nothing else in the target changes. A collection that was deleted in the source stays in the
         target.
@@ -505,8 +508,8 @@ class Client:
 
         Raises:
             AlreadyExistsError: the target has another collection with that name and other contents.
-            ConflictError: others have written to an incomplete copy, or the source or the copy was
-                renamed.
+            ConflictError: another program has written to an incomplete copy, or the source or the
+                copy was renamed.
             StorageError: the copy is incomplete, or its sample differs.
         """
         from retrieval_store import plugins
@@ -650,8 +653,8 @@ class Client:
                     raise
 
     def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> "Collection":
-        """The existing collection of a record; raises ConflictError if its settings differ from
-        `config`."""
+        """The existing collection of a record, opened. Raises ConflictError if the collection's
+        settings differ from `config`."""
         _warn_of_unused(record, use)
         refuse_conflict(config, all_settings(record), SEARCH_TIME)
         return self._collection(record, use)
@@ -698,7 +701,7 @@ class Client:
 
 class _OfQdrantClient(StoredCollection):
     """A collection with vectors that `Collection` does not support. It can be listed, compacted,
-    saved and deleted. Access to its points raises an error that gives the reason."""
+    saved and deleted. Access to the collection's points raises an error that gives the reason."""
 
     @property
     def points(self) -> "PointsBackend":
@@ -715,8 +718,9 @@ ClientAPI = Client  # under the name of Chroma's protocol, which programs ask `i
 
 @dataclass(frozen=True, slots=True)
 class _Using:
-    """The embedding function and the data loader of a collection, and whether the stored function
-    is compared with that function."""
+    """The embedding function and the data loader for a collection, as the caller passed them.
+    trust: whether a stored function may be created that can access hosts or files; check_model:
+    whether the passed function must be the one that the collection has stored."""
 
     embedding_function: "Embeds | Default | None"
     data_loader: "DataLoader | None"
@@ -753,7 +757,7 @@ def _warn_of_unused(record: CollectionRecord, use: _Using) -> None:
 
 def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds | Default | None":
     """The passed embedding function as a callable; see `embedding_functions.function_of`. For the
-    default function, or none, nothing is loaded."""
+    default function, or no function, nothing is loaded."""
     if embedding_function is None or isinstance(embedding_function, Default):
         return embedding_function
     from retrieval_store.api.embedding_functions import function_of
@@ -773,8 +777,8 @@ def _check_flags(**flags: Any) -> None:
 
 
 def _is_remote(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
-    """Whether the arguments name a server or a cluster. Raises an error if they name more than one
-    location."""
+    """Whether the arguments name a server or a cluster. Raises an error if they name several
+    places, such as a path and a url."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
     named_places = [name for name, place in places.items() if place is not None]
     if len(named_places) > 1:
@@ -828,15 +832,15 @@ def _id_of(value: Any) -> str:
 def restore(
     snapshot: str | os.PathLike[str], path: str | os.PathLike[str], name: str | None = None
 ) -> None:
-    """Make a store in the directory `path` from a snapshot. If the directory has a store already,
-    add a collection to it. The snapshot must then contain a single collection, which is added under
-    the name `name`, or its old name.
+    """Make a store in the directory `path` from a snapshot. If the directory already contains a
+    store, the snapshot must contain a single collection. It is added to the store, under the name
+    `name` or, by default, its old name.
 
-    The whole snapshot is checked first: whether its files are complete and consistent, whether a
-    newer version wrote it, and whether it would write outside the directory. Nothing is replaced.
-    Raises InvalidArgumentError for a directory that contains other files, and AlreadyExistsError
-    for a name that is taken. Raises DamagedError or FormatError for a file that isn't a snapshot,
-    or is incomplete.
+    The whole snapshot is checked first: its files must be complete and consistent, its version
+    known, and all paths inside the directory. No file or collection is replaced. Raises
+    InvalidArgumentError for a directory that contains other files, and AlreadyExistsError for a
+    name that is taken. Raises DamagedError or FormatError for a file that isn't a snapshot, or is
+    incomplete.
     """
     new_name = None if name is None else collection_name(name)
     stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
@@ -887,8 +891,8 @@ def HttpClient(
 ) -> Client:
     """A client of the store or cluster that a server at a host and a port serves. Users of Chroma
     know this name. host: the server's name, or its URL; a port in the URL replaces `port`. headers:
-    HTTP headers of each request; options: the arguments that `Client` takes together with url, such
-    as api_key and timeout."""
+    HTTP headers of each request; options: further arguments of `Client` that go with url, such as
+    api_key and timeout."""
     name = host.rpartition("://")[2].rstrip("/") if isinstance(host, str) else ""
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")

@@ -106,7 +106,7 @@ class Collection:
     vectors.
 
     Made by the methods of `Client`. Any number of threads may use it. Two collections are equal if
-    their ids are. Every method raises NotFoundError after the collection was deleted, and
+    their ids are equal. Every method raises NotFoundError after the collection was deleted, and
     ClientClosedError after its client was closed; id and name stay available.
     """
 
@@ -147,7 +147,7 @@ class Collection:
 
     @property
     def name(self) -> str:
-        """The current name; the last known one if the collection was deleted."""
+        """The current name; if the collection was deleted, its last known name."""
         with suppress(NotFoundError):
             self._opened_as = self._backend.record().name
         return self._opened_as
@@ -160,8 +160,8 @@ class Collection:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The settings: those of the index (`["hnsw"]["space"]` is the distance) and of "text"
-        search, the datatype of "vectors", and the specification of the embedding function."""
+        """The settings: of the index (`["hnsw"]["space"]` is the distance), of "text" search, the
+        datatype of "vectors", and the specification of the embedding function."""
         record = self._record()
         return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
 
@@ -263,7 +263,7 @@ class Collection:
 
         If embeddings are passed, the embedding function isn't called. Otherwise it embeds the
         documents, the images, or the data at the uris. The result has the ids of the records that a
-        data loader with `on_error="skip"` couldn't load; so have the results of `upsert` and
+        data loader with `on_error="skip"` couldn't load. This is also true of `upsert` and
         `update`.
 
         Args:
@@ -276,7 +276,7 @@ class Collection:
             sparse_embeddings: dicts or objects with "indices" and "values"; None for a point
                 without one. The collection's configuration must have "sparse".
             embed: the field to embed ("documents", "images" or "uris") if records have several. The
-                other fields are stored with it, for example the caption of a picture.
+                other fields are only stored, for example the caption of a picture.
             show_progress: show a progress bar of the embedding.
 
         Raises:
@@ -306,7 +306,8 @@ class Collection:
         replace: bool = False,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Add the points whose ids are new and update those that exist, all or nothing.
+        """Add the points whose ids are new, and update the points whose ids exist: either all
+        points are written, or none.
 
         Args:
             ids: as of `add`.
@@ -318,7 +319,8 @@ class Collection:
             sparse_embeddings: as of `add`.
             embed: as of `update`; a new point needs a value of that field.
             replace_metadata: replace each point's whole metadata instead of merging.
-            replace: replace each point as a whole: afterwards it has only the fields given here.
+            replace: replace each point as a whole: afterwards it has only the fields that this call
+                passes.
             show_progress: show a progress bar of the embedding.
 
         Raises:
@@ -345,11 +347,11 @@ class Collection:
         *,
         embed: Embed | None = None,
     ) -> dict[str, list[str]]:
-        """`upsert` with `replace=True`, for programs that share a collection. Only new ids, and the
-        caller's own records, which fulfil a filter, are written. The result has "others", the ids
-        that belong to records of other programs; these records aren't changed. If there are any,
-        the remaining records may not be written either; call it again without those ids. "left_out"
-        has the ids whose uris a loader skipped.
+        """`upsert` with `replace=True`, for programs that share a collection. It writes only
+        records with new ids, and the caller's own records, which fulfil the filter `own`. "others"
+        in the result has the ids of records that belong to other programs; these records aren't
+        changed. If there are such ids, other records may be missing, too: call the method again
+        without those ids. "left_out" has the ids of records whose uris a loader skipped.
 
         Args:
             own: a filter of metadata that the caller's records fulfil, including the new ones.
@@ -410,15 +412,16 @@ class Collection:
                 Or a result of `get`, or an iterable of tables or of records (dicts with these keys,
                 or "image"). An iterable is consumed while records are added.
             batch: how many records are written in one batch.
-            upsert: `upsert` instead of `add`, so that an interrupted call can be repeated.
+            upsert: whether to call `upsert` instead of `add`, so that an interrupted call can be
+                repeated.
             embed: as of `add` and `upsert`.
-            id_column: the name of the column of ids; None takes the index of a pandas frame.
+            id_column: the name of the column of ids; None stands for the index of a pandas frame.
             document_column: the name of the column of documents.
             embedding_column: the name of the column of embeddings.
             uri_column: the name of the column of uris.
-            metadata_columns: the columns that are metadata keys; by default all other columns. With
-                these or any other column name, other keys of records become metadata too, and the
-                first record must have all named columns.
+            metadata_columns: the columns that are metadata keys; by default all other columns. If
+                any column name is passed, the remaining keys of records become metadata too, and
+                the first record must have all named columns.
             show_progress: show a progress bar of the records.
 
         Raises:
@@ -458,8 +461,8 @@ class Collection:
         """Change existing points. The result and the log name the ids that don't exist.
 
         Fields that aren't passed stay the same; so does a field whose item in a list is None. If a
-        document, an image or a uri is passed without an embedding, it is embedded. Any
-        other of these three fields that the point has is removed.
+        document, an image or a uri is passed without an embedding, it is embedded, and the point
+        loses the other two of these three fields.
 
         Args:
             ids: distinct strings.
@@ -473,9 +476,9 @@ class Collection:
                 only stored: with "uris", a new document is a new caption of the picture, and the
                 picture's vector stays.
             where: a metadata filter instead of ids. `metadatas` is then one dict, which is merged
-                into all matching points in one transaction. The result has their number as
-                "updated".
-            where_document: a document filter instead of ids, likewise.
+                into all matching points in one transaction. "updated" in the result is the number
+                of these points.
+            where_document: a document filter instead of ids; see `where`.
             show_progress: show a progress bar of the embedding.
 
         Raises:
@@ -508,8 +511,8 @@ class Collection:
         order_by: str | None = None,
         descending: bool = False,
     ) -> GetResult:
-        """Get points by id, by filter, or all points. They come in the order of `ids`, or else in
-        the order of first insertion.
+        """Get points by id, by filter, or all points. The points are in the order of `ids`, or
+        without ids in the order of first insertion.
 
         Args:
             ids: ids of points; unknown ones are ignored.
@@ -611,9 +614,9 @@ class Collection:
     def unknown_keys(
         self, where: Where | None = None, where_document: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """For each key in a filter by which no point can match, a sentence that explains it.
-        Either no point has a value under the key, or no value has the required type. Empty for an
-        empty collection, and on a cluster, where this would read all points.
+        """For each key in a filter for which no point can match, a sentence with the reason: no
+        point has a value under the key, or no value has the required type. The list is empty for an
+        empty collection. It is also empty on a cluster, where the check would read all points.
 
         Args:
             where: a filter of metadata.
@@ -647,8 +650,8 @@ class Collection:
         return AskedQuery(query, included, expression, reranking)
 
     def _like(self, request: QueryRequest) -> tuple[QueryRequest, Expression]:
-        """A request whose query vector is computed from `like` and `unlike`, and a condition that
-        excludes the example records."""
+        """The request with a query vector that is computed from `like` and `unlike`, and a
+        condition that excludes the example records."""
         if request.mode != "dense":
             raise InvalidArgumentError(f"like goes with mode 'dense', not {request.mode!r}")
         if queries := request.queries():
@@ -673,9 +676,9 @@ class Collection:
         count: int = 0,
         other: tuple[str, PayloadPath] | None = None,
     ) -> int:
-        """Warn or raise an error, by the client's `unknown_keys`, if a call found nothing because
-        of a key. This is the case if no point has a key of the filter, or the key that another
-        argument names. Returns `count`, the number of found records."""
+        """Warn or raise an error, as the client's `unknown_keys` says, if a call found nothing
+        because of a key: no point has a key of the filter, or the key `other` that another argument
+        names. Returns `count`, the number of found records."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
             from retrieval_store.api.unknown_keys import NamedKeys, warn_unknown_keys
@@ -685,8 +688,8 @@ class Collection:
         return count
 
     def _note_texts(self, expression: Expression | None) -> None:
-        """Warn or raise an error, by the client's `unknown_keys`, if a filter compares timestamps
-        with a string that isn't a timestamp."""
+        """Warn or raise an error, as the client's `unknown_keys` says, if a filter compares
+        timestamps with a string that isn't a timestamp."""
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
@@ -748,7 +751,8 @@ class Collection:
                 one of the four kinds of queries.
             query_texts: a text, or one for each query.
             query_images: an image as an array of (height, width, channels), or one for each query.
-            query_uris: the URI of an image, or one for each query; the data loader loads them.
+            query_uris: the URI of an image, or one for each query; the data loader loads the
+                images.
             ids: search only among the records with these ids.
             n_results: hits for each query, at least 1.
             where: a filter of metadata.
@@ -764,10 +768,10 @@ class Collection:
             ef: the number of candidates of an index search, instead of the collection's setting.
             recall: the share of the true nearest to find, from 0 to 1. Less than 1 is faster: a
                 scan over one bit of each number comes first.
-            like: ids of records, instead of queries: one query by the average of their vectors. It
-                excludes these records.
-            unlike: ids of records, with `like`: the query moves away from the average of their
-                vectors. It excludes these records too.
+            like: ids of example records, instead of queries. The query vector is the average of
+                their vectors, and the examples aren't found.
+            unlike: ids of more example records, with `like`. The query vector moves away from the
+                average of their vectors, and they aren't found either.
             offset: how many of the best hits to skip.
             max_distance: the greatest distance of a hit, in mode "dense".
             min_score: the least score of a hit, in other modes or with `rerank`.
@@ -777,8 +781,8 @@ class Collection:
             query_sparse: a sparse vector, or one for each query.
             rerank: a re-ranker, its name, or a `Rerank` with options. It compares the documents of
                 the best hits with the query's text, and sorts the hits by its own scores. `offset`
-                and `min_score` then refer to these. Hits without a document come last, with the
-                score None.
+                and `min_score` then apply to its order and scores. Hits without a document come
+                last, with the score None.
 
         Raises:
             InvalidArgumentError: an invalid argument, or arguments that can't be combined.
@@ -808,11 +812,12 @@ class Collection:
         return query_result(hits, included, data)
 
     def search(self, searches: Any) -> "SearchResult":
-        """Find records by one `Search` or several, as Chroma does: conditions, ranks of `Knn`
-        joined by arithmetic or `Rrf`, groups, a limit, and the fields to return.
+        """Find records by one or several `Search` objects, as in Chroma. A `Search` has conditions,
+        a rank (of `Knn`, joined by arithmetic or `Rrf`), groups, a limit, and the fields to return.
 
-        Scores are distances, the least first. All searches see one snapshot, and their texts are
-        embedded in one call. A search without a rank returns records in the order of insertion.
+        Scores are distances, and the lowest come first. All searches see one snapshot, and their
+        texts are embedded in one call. A search without a rank returns records in the order of
+        insertion.
 
         Args:
             searches: a `Search`, Chroma's own, or a dict; or several of these.
@@ -854,15 +859,15 @@ class Collection:
     ) -> Explanation:
         """Run a query, and return how it was answered instead of the hits.
 
-        The result has points: the number of points; matching: how many the filters allow; fresh:
-        vectors that the index lacks; uncoded: vectors without codes, which are searched as floats;
-        plans: for each query the method ("signs", "codes", "exact", "over-fetch" of the index,
-        "nothing matches"), the number of candidates, and the estimated cost of each method in
-        microseconds; recall: the measured recall of searches by signs; legs: the number of
-        candidates of words and vectors; alphas: the weight of the vectors for each query; steps:
-        milliseconds by step; remarks: other notes. With `rerank` it has reranked: for each query
-        the hits that the re-ranker read, best first, as {"id", "before", "after", "score"}; ranks
-        count from 1.
+        The result has points: the number of points; matching: how many points match the filters;
+        fresh: vectors that the index lacks; uncoded: vectors without codes, which are searched as
+        floats; plans: for each query the method ("signs", "codes", "exact", "over-fetch" of the
+        index, "nothing matches"), the number of candidates, and the estimated cost of each method
+        in microseconds; recall: the measured recall of searches by signs; legs: in hybrid mode, how
+        many candidates the ranking by words and the ranking by vectors have; alphas: the weight of
+        the vectors for each query; steps: milliseconds by step; remarks: other notes. With `rerank`
+        it has reranked: for each query the hits that the re-ranker read, best first, as {"id",
+        "before", "after", "score"}; ranks count from 1.
 
         Args:
             query_embeddings: as of `query`.
@@ -944,14 +949,15 @@ class Collection:
     ) -> "Reasons":
         """Explain why a query finds records, or doesn't.
 
-        Returns a `Reason` for each record, in the order of the ids, or of insertion. It has the
-        exact `rank` and distance in each ranking and after fusion. It has the smallest conditions
-        that exclude the record, with the value that each met; the words that it shares with the
-        query, and those that it lacks; the hits before it; and the changes that would bring it in.
-        With `query_texts` it also has the rank by words if the query ranks by vectors.
+        Returns a `Reason` for each record, in the order of the ids, or of insertion. A `Reason` has
+        the record's exact rank and distance in each ranking, and its rank after fusion. It has the
+        smallest conditions that exclude the record, each with the value that it found. It has the
+        query words that the document has, and those that it lacks; the hits before the record; and
+        changes of the query that would find the record. With `query_texts`, a query by vectors also
+        gets the rank by words.
 
         Everything is computed exactly, over all records of one snapshot, and takes longer than a
-        query. On a cluster ranks are known up to 100,000, and weights of words aren't. The list
+        query. On a cluster, ranks above 100,000 and the weights of words are unknown. The list
         prints as text, and as a table in notebooks.
 
         Args:
@@ -1011,11 +1017,12 @@ class Collection:
         return add_reranking(reasons, asked.reranking, self._points().ask(asked.query))
 
     def stats(self) -> Stats:
-        """The numbers of points, vectors and dead slots, of vectors with codes and in the index (in
-        memory or in files), and the bytes in memory and on disk by part.
+        """Figures of the collection: the number of points, of vectors and of dead slots; how many
+        vectors have codes and how many are in the index (in memory or in files); the bytes of each
+        part, in memory and on disk.
 
         maintenance: the work on the collection in the background or by `optimize`, as a
-        `Maintenance`; None if there is none.
+        `Maintenance`; None if no such work is running.
         """
         return stats_of(self._points().stats())
 
@@ -1060,8 +1067,8 @@ class Collection:
         return draw_map(map_of(self._points(), self.name, self._metric(), request), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
-        """Load the data that the first queries need: the state, codes and index of the vectors, and
-        the lists of sparse vectors. Services call it when they start.
+        """Load the data that the first queries need: the collection's state, the codes and the
+        index of its vectors, and the lists of sparse vectors. Services call it when they start.
 
         Parts without a file are built from the points, and saved in the background if the
         collection is large; the next process maps the file. A second call does nothing. Returns the
@@ -1096,7 +1103,7 @@ class Collection:
             ids: ids of points; `ids=[]` deletes nothing, with or without a filter.
             where: a filter of metadata.
             where_document: a filter of documents.
-            limit: the maximum number of points to delete; goes with a filter.
+            limit: the maximum number of points to delete; only together with a filter.
 
         Raises:
             InvalidArgumentError: neither ids nor a filter is given; nothing is deleted.
@@ -1147,10 +1154,11 @@ class Collection:
         self._opened_as = record.name
 
     def optimize(self, *, show_progress: bool = False) -> None:
-        """Compact the collection. Afterwards its files are as small as possible and have no byte of
-        deleted or replaced data, and codes and index are complete and saved.
+        """Compact the collection. Afterwards the collection's files are as small as possible, and
+        contain no byte of deleted or replaced data. The codes and the index are complete and saved.
 
-        Others may read and write meanwhile. On a cluster it does nothing.
+        Other threads and processes may read and write meanwhile. On a cluster the method does
+        nothing.
 
         Args:
             show_progress: show a progress bar.
@@ -1166,10 +1174,10 @@ class Collection:
             self._backend.optimize(advance)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot of the collection into one file, while others may continue to write. It
-        contains no deleted data. `retrieval_store.restore` makes a collection from it. A cluster
-        has no snapshots, so its points are first copied to a folder beside the file, as `copy_to`
-        does.
+        """Write a snapshot of the collection into one file, while others may continue to write. The
+        file contains no deleted data. `retrieval_store.restore` makes a collection from it. A
+        cluster has no snapshots, so its points are first copied to a folder beside the file, as
+        `copy_to` does.
 
         Args:
             path: the path of the new file.
@@ -1204,23 +1212,23 @@ class Collection:
         include: Sequence[GetField] = ("metadatas", "documents"),
         after: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """All records that match, one by one, in their state at the time of the call. Each is a
-        dict with "id" and the included ones of "document", "metadata", "uri", "embedding",
-        "sparse_embedding" and "data", in the form that `add_from` takes.
+        """All records that match, one by one, in their state at the time of the call. Each record
+        is a dict with "id" and, if included, "document", "metadata", "uri", "embedding",
+        "sparse_embedding" and "data", as `add_from` accepts it.
 
-        On a cluster they are read from the collection itself. Each record that isn't deleted
-        meanwhile comes once, with or without later changes; records that are added later don't
-        come.
+        On a cluster, records are read from the collection itself. Each record is returned once,
+        with or without later changes, unless it is deleted before it is read. Records that are
+        added later aren't returned.
 
         Args:
-            batch: how many records are in memory at a time. If there are more, they are read from a
-                copy of the collection's files, which is deleted together with the iterator; others
-                may write meanwhile.
+            batch: how many records are in memory at a time. If there are more records, they are
+                read from a copy of the collection's files, which is deleted together with the
+                iterator. Other programs may write meanwhile.
             where: a filter of metadata.
             where_document: a filter of documents.
             include: as of `get`.
-            after: the id of a record: only the records after it are returned. So an interrupted
-                reading can be continued, also in another process.
+            after: the id of a record: only the records after it are returned. So a caller can
+                continue after an interruption, also in another process.
 
         Raises:
             NotFoundError: no record that matches has the id `after`.
@@ -1256,12 +1264,13 @@ class Collection:
         self, key: str, kind: Literal["keyword", "float", "bool", "datetime"] | None = None
     ) -> None:
         """Create an index on a metadata key on a cluster, so that filters on the key are fast, and
-        allowed in strict mode. For a directory this does nothing, since no such index is needed.
+        are allowed if the cluster is in strict mode. For a directory this does nothing, since no
+        such index is needed.
 
         Args:
             key: the metadata key; it can have only one index.
             kind: "keyword" for equality of strings, "float" for numbers, "bool" for bools,
-                "datetime" if all strings are dates; None: the kind that suits the values of the
+                "datetime" if all strings are dates; None for the kind that suits the values of the
                 first points.
         """
         from retrieval_store.query.protocols import INDEX_KINDS
@@ -1290,8 +1299,8 @@ class Collection:
 
 
 def can_embed(collection: Collection) -> bool:
-    """Whether a collection has an embedding function, passed or stored. A stored function is not
-    created for that."""
+    """Whether a collection has an embedding function, passed or stored. The call doesn't create a
+    stored function."""
     return collection._embedder.is_there
 
 
@@ -1311,8 +1320,8 @@ def replace_function(collection: Collection) -> None:
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
-    """(n, dim) float32: the vectors of n texts, embedded as `query` does. With it a caller can use
-    the same vectors in several queries."""
+    """(n, dim) float32: the vectors of n texts, embedded as `query` does. A caller can then use the
+    same vectors in several queries."""
     return collection._embedder.embed_query(texts)
 
 

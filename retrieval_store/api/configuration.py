@@ -1,8 +1,8 @@
 """The configuration of a collection: its distance, and settings of its index, words and vectors.
 
 Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in an older form as metadata
-keys such as "hnsw:space", which also stay in the metadata. A cluster takes more settings: how it
-stores a collection (`check_storage`), and how it reads one (`check_consistency`).
+keys such as "hnsw:space", which also stay in the metadata. On a cluster there are more settings:
+how the cluster stores a collection (`check_storage`), and how it reads (`check_consistency`).
 """
 
 from collections.abc import Callable, Mapping
@@ -110,8 +110,9 @@ IN_METADATA = {
 
 
 def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None:
-    """The metadata of a collection. Metadata for Chroma may contain index settings. These get their
-    current values from the configuration, since they may have changed."""
+    """The metadata of a collection. Metadata for Chroma may contain index settings, such as
+    "hnsw:space". They get their current values from the configuration, since these may have
+    changed."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -120,10 +121,10 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
 
 
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
-    """The settings that the configuration and the metadata name, in one dict. Settings of the HNSW
-    index are in it under their own names, and "index" names another kind of index. Raises
-    InvalidArgumentError for an invalid setting, and ConflictError if configuration and metadata
-    contradict each other."""
+    """The settings that the configuration and the metadata name, in one dict. The dict has the
+    settings of the HNSW index under their own names; under "index" it has another kind of index.
+    Raises InvalidArgumentError for an invalid setting, and ConflictError if configuration and
+    metadata contradict each other."""
     settings = _from_configuration(configuration)
     for key, name in IN_METADATA.items():
         if metadata and key in metadata:
@@ -147,8 +148,9 @@ def _note(key: str) -> None:
 
 
 def split_function(configuration: Any, function: Any) -> tuple[Any, Any]:
-    """The configuration without its embedding function, and that function; the passed function if
-    the configuration has none. Raises ConflictError if both are given and differ."""
+    """The configuration without its embedding function, and the embedding function of the
+    configuration or, if it has none, the passed function. Raises ConflictError if both are given
+    and differ."""
     if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:
         return configuration, function
     others = {name: value for name, value in configuration.items() if name != "embedding_function"}
@@ -179,7 +181,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
 
 def _is_written(settings: Payload, expires: str | None) -> bool:
     """Whether some version of this package writes settings of this form. expires: the metadata key
-    for expiry, as the engine reads it from the settings."""
+    for expiry times, which the engine reads from the settings."""
     match {**LEFT_OUT, **settings}:
         case {
             "metadata": None | dict(),
@@ -216,7 +218,7 @@ def all_settings(record: CollectionRecord) -> Payload:
 
 
 def merge_given(settings: Payload, config: Payload) -> Payload:
-    """The settings, with the values of `config` where it has them."""
+    """A copy of the settings, in which the values of `config` replace earlier values."""
     merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(config, part)}
@@ -477,10 +479,10 @@ CONSISTENCIES = ("majority", "quorum", "all")
 
 
 def check_storage(value: Any) -> Payload:
-    """The settings for Qdrant's storage of a collection; raises InvalidArgumentError for an invalid
-    setting. They are: the number of shards, and of replicas of each shard; how many replicas must
-    confirm a write; whether vectors are on disk; how vectors are quantized; which metadata keys are
-    indexed from the beginning."""
+    """The settings with which a Qdrant cluster stores a collection; raises InvalidArgumentError for
+    an invalid setting. They are: the number of shards, and of each shard's replicas; how many
+    replicas must confirm a write; whether vectors are on disk; how vectors are quantized; which
+    metadata keys are indexed from the beginning."""
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"{STORAGE} is {quote(value)}, expected a dict")
     unknown = [key for key in value if key not in STORAGE_KEYS]

@@ -1,11 +1,11 @@
-"""Embedding functions: how a collection stores a description of its function, makes the function
-again, and calls it.
+"""Embedding functions: how a collection stores a description of its function, creates the function
+from this description, and calls it.
 
-A store may come from a malicious author. So a stored function is made again only if it can't access
-a host, an environment variable or a file: if its class promises that, if the user has passed the
-same settings in this process, or if the client was told to trust the store. Whether a function is
-the one with which a collection was filled is judged by its name, its settings and its model's name.
-Nothing is embedded to find that out, since a call may cost money.
+A store may come from a malicious author. So a function is created from a stored description in
+three cases only. Its class promises that it accesses no host, environment variable or file; or the
+user has passed the same settings in this process; or the client has `trust=True`. A function counts
+as the one that filled a collection if its name, its settings and its model's name agree. Nothing is
+embedded for this comparison, since a call may cost money.
 """
 
 import inspect
@@ -102,16 +102,17 @@ def _spec_of_one(function: Any) -> Spec:
 
 
 def _adapter_settings(function: Any) -> JSONValue:
-    """The settings of a framework's embedding that decide its vectors; None if it reports none."""
+    """The settings of a framework's embedding object that decide its vectors; None if the object
+    reports none."""
     is_adapter = isinstance(function, FromLangChain | FromLlamaIndex)
     return (function.model_settings or None) if is_adapter else None
 
 
 def current_spec(spec: Spec) -> Spec:
     """A stored specification in the form that this version writes. The "probe" that earlier
-    versions wrote is left out. Instead of an `AsLlamaIndex` the result describes the function that
-    the `AsLlamaIndex` wraps. Earlier versions stored that function as a string: the path of its
-    class, with its settings, or with a number if it has no settings."""
+    versions wrote is left out. For an `AsLlamaIndex`, the result describes the wrapped function,
+    which earlier versions stored as a string: the path of its class, and its settings, or a number
+    if it has no settings."""
     found = {name: value for name, value in spec.items() if name != "probe"}
     model = spec.get("model")
     if spec.get("custom") != "FromLlamaIndex(AsLlamaIndex)" or not isinstance(model, str):
@@ -156,7 +157,7 @@ def _has(function: Any, method: str) -> bool:
 
 
 def model_of(function: Any) -> str | None:
-    """The name of the model of an unregistered function; None if it reports no name."""
+    """The name of the model of an unregistered function; None if the function reports no name."""
     config: Any = {}
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
@@ -192,8 +193,8 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
 
 
 def supported_distances(function: Any) -> list[str] | None:
-    """The distances that a function declares as suitable for its vectors; None if it declares
-    none."""
+    """The distances that a function declares as suitable for its vectors; None if the function
+    declares none."""
     if not _has(function, "supported_spaces"):
         return None
     spaces = function.supported_spaces()
@@ -282,8 +283,8 @@ def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
 
 
 def _is_one_vector(result: Any) -> bool:
-    """Whether the result is one flat vector instead of a list of vectors. With a single input that
-    would not be noticed otherwise."""
+    """Whether the result is one flat vector instead of a list of vectors. If there is only a single
+    input, no other check would notice that."""
     if isinstance(result, np.ndarray):
         return result.ndim == 1 and result.dtype != object
     first = result[0] if isinstance(result, list | tuple) and result else None
@@ -399,8 +400,8 @@ def _required_arguments(kind: Any) -> list[str]:
 
 
 def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
-    """The specification of a function that a user passed. Afterwards `restore_function` is allowed
-    to create this function in this process.
+    """The specification of a function that a user passed. From then on, `restore_function` is
+    allowed to create this function in this process.
 
     stored: the collection's stored specification. check: whether to raise ConflictError if the
     stored function is another one. If both may be the same function under different names, a
@@ -417,9 +418,9 @@ def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
 
 
 def _is_as_before(function: Embeds, stored: Spec) -> bool:
-    """Whether the stored specification describes the passed adapter itself. Earlier versions stored
-    this specification, instead of that of the function inside the adapter, which computes the
-    vectors."""
+    """Whether the stored specification describes the passed adapter itself. (Earlier versions
+    stored the adapter's specification. Now that of the wrapped function is stored, which computes
+    the vectors.)"""
     if innermost(function) is function:
         return False
     adapter = _spec_of_one(function)
@@ -445,9 +446,9 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
-    """Log that a function has another name or module than the stored one. Both may still be the
-    same function: functions are moved, and notebooks define them again. Adapters are compared by
-    the name of their model."""
+    """Log that a function's name or module differs from the stored function's. Both may still be
+    the same function: functions are moved, and notebooks define them again. Adapters are compared
+    by the name of their model."""
     if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
@@ -504,8 +505,8 @@ def _settings_for_message(spec: Spec) -> dict[str, JSONValue]:
 
 
 def _decisive(spec: Spec) -> Spec:
-    """A specification without the settings that the function's class lists as `comparable`. Vectors
-    of two functions that differ only in these settings can be compared."""
+    """The specification without the settings that the class of the function lists as `comparable`:
+    functions that differ only in these settings have comparable vectors."""
     settings = spec["settings"]
     if not isinstance(settings, dict):
         return spec

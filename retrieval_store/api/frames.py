@@ -3,10 +3,10 @@
 `batches_from` reads records in batches, as arguments of `add`. A source is a data frame (pandas,
 polars), a pyarrow Table, a result of `get`, or an iterable of these or of single records.
 
-`expand_metadata` gives each metadata key a column, and `batches_from` reads these back. A column is
-named after its key, or "metadata.KEY" if another column has that name, or `add_from` reads a column
-of that name as something else. Columns can't express everything: null and a missing value look the
-same, and so do empty and missing metadata. Such metadata stays in "metadata", so that the same
+`expand_metadata` makes a column of each metadata key, and `batches_from` reads these columns back.
+A column is named after its key. It is named "metadata.KEY" if another column has that name, or if
+`add_from` gives that name another meaning. Columns can't express everything: null looks like a
+missing value, and empty metadata like no metadata. These cases stay in "metadata", so that the same
 records can be made again.
 
 `to_pandas` and `to_arrow` convert results to tables, with a row for each point, or for each hit of
@@ -99,7 +99,7 @@ def column_of(key: str) -> str:
 
 
 def key_of(column: Any) -> Any:
-    """The metadata key that a column has; see `column_of`."""
+    """The metadata key of a column; the inverse of `column_of`."""
     if not isinstance(column, str) or not column.startswith(PREFIX):
         return column
     key = column.removeprefix(PREFIX)
@@ -150,7 +150,7 @@ class RecordColumns:
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
-        """The columns among `names` that are metadata keys."""
+        """Those of the columns `names` that are metadata keys."""
         if self.metadata is not None:
             return [name for name in self.metadata if name != "metadata"]
         fields = {*self.column_by_field.values()}
@@ -219,8 +219,8 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
 
 
 def _record_of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
-    """A record from a dict whose keys are the names of columns. The first record must have all of
-    them, so that a wrong name is noticed. Later records must only have the id."""
+    """A record from a dict whose keys are the names of columns. The first record must have all
+    these columns, so that a wrong name is noticed. Later records only need the id."""
     if columns.id is None:
         raise _no_index(place, [*piece])
     _refuse_lacking([*piece], place, columns if is_first else RecordColumns(columns.id))
@@ -262,8 +262,7 @@ def _records_of_piece(
 
 
 def _is_row(piece: Any, columns: RecordColumns) -> bool:
-    """Whether an item is one record. Otherwise it is a table, or a dict of lists as `get` returns
-    it."""
+    """Whether an item is one record, and not a table or a dict of lists as `get` returns it."""
     if not isinstance(piece, Mapping):
         return False
     return "id" in piece if columns.are_usual else not isinstance(piece.get("ids"), Sized)
@@ -312,7 +311,7 @@ def _refuse_columns(
 
 
 def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> None:
-    """Raise InvalidArgumentError if a column is missing that an argument names."""
+    """Raise InvalidArgumentError if a column that an argument names is missing."""
     for name, argument in columns.needed.items():
         if name not in names:
             raise InvalidArgumentError(
@@ -364,7 +363,7 @@ def _id_of(value: Any, place: str, column: str | None) -> Any:
 
 
 def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
-    """The metadata in a cell of a table, which can be a dict, JSON text, or None."""
+    """The metadata in a table's cell; the cell can contain a dict, JSON text, or None."""
     if isinstance(value, str):
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(value)
@@ -445,9 +444,9 @@ def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
     "document", "metadata" (dicts), "uri", "embedding" (float32 arrays), "sparse_embedding" (dicts)
     and "data". Raises MissingDependencyError without pandas.
 
-    expand: a column for each metadata key, named after it, or "metadata.KEY" if the name is taken.
-    "metadata" then has only nulls and empty metadata, which columns can't express, so that
-    `add_from` can make the same records again.
+    expand: whether to make a column of each metadata key, named after the key, or "metadata.KEY" if
+    the name is taken. "metadata" then has only nulls and empty metadata, which columns can't
+    express. So `add_from` can make the same records again.
     """
     columns = columns_of(result)
     if not _is_expanded(expand, columns):
@@ -495,9 +494,9 @@ def frame_of(columns: Mapping[str, Any]) -> Any:
 
 def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
     """A pyarrow.Table with the columns of `to_pandas`, but metadata as JSON text, embeddings as
-    lists of float32, and no data. Raises MissingDependencyError without pyarrow. expand: also
-    columns for metadata keys, as in `to_pandas`, if all values of a key are bools, 64-bit integers,
-    floats or strings; other keys stay in "metadata"."""
+    lists of float32, and no data. Raises MissingDependencyError without pyarrow. expand: see
+    `to_pandas`. A key becomes a column only if all its values are bools, 64-bit integers, floats or
+    strings; other keys stay in "metadata"."""
     columns = columns_of(result)
     columns.pop("data", None)
     with needing("to_arrow", "pyarrow", "pyarrow"):
@@ -586,9 +585,10 @@ def rows_of_copy(
     size: int,
     start: Callable[[PointsBackend], int],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a private copy of the collection. copied: a context manager that makes the copy;
-    page: reads a page at an offset; size: the number of points of a page; start: returns the first
-    offset. The copy is made when this function is called, before the first row is read."""
+    """The rows of a private copy of a collection. copied: a context manager that makes the copy;
+    page: reads a page of the copy at an offset; size: the number of points of a page; start:
+    returns the first offset. The copy is made when this function is called, before the first row is
+    read."""
     points, process = copied.__enter__(), os.getpid()
     try:
         first = start(points)
@@ -642,8 +642,8 @@ def table_of_result(result: dict[str, Any]) -> str:
 
 
 def table_of_facts(facts: Mapping[str, Any]) -> str:
-    """A table with a row for each value in `facts`. A value in nested dicts is named by the path to
-    it: all keys that lead to it, joined by dots."""
+    """A table with a row for each value in `facts`. A value in nested dicts is named by its path:
+    all keys that lead to it, joined by dots."""
     return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 

@@ -124,8 +124,8 @@ def _with_marked(
     path: PayloadPath | None,
     metric: Metric,
 ) -> Projection:
-    """The projection, completed by the marked records that it lacks. They are projected to the same
-    plane. Marked records without a vector are left out."""
+    """The projection, to which the missing marked records are added, projected to the same plane.
+    Marked records without a vector are left out."""
     fields = Fields(vectors=("",), payload=path is not None)
     others = points.get(marked, None, None, 0, fields)
     known = {*map(str, others.ids)}
@@ -159,7 +159,7 @@ def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
 
 
 class Picture:
-    """A PNG that notebooks display. data: its bytes."""
+    """A PNG picture that notebooks display. data: the bytes of the PNG."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -332,7 +332,7 @@ def _plain(text: str) -> str:
 
 
 def _by_kind(data: MapData) -> dict[str, list[int]]:
-    """The indices of the points of each kind, the most frequent kind first."""
+    """The indices of the points by kind, the most frequent kind first."""
     indices: dict[str, list[int]] = {}
     for i, kind in enumerate(data.kinds):
         indices.setdefault(kind, []).append(i)

@@ -41,12 +41,12 @@ class Hybrid:
     """The hybrid mode of a query: it ranks by vectors and by words, and fuses both rankings.
 
     fusion: "rrf": reciprocal rank fusion; "weighted": a sum of scaled scores, with the weight
-    `alpha` for vectors and 1 - alpha for words; "adaptive": the same sum with weights for each
-    query: words weigh more if one document has more of the query's rare words. None is "adaptive",
-    or "rrf" if `alpha` or `query_sparse` is given. alpha: 0 to 1; None is 0.5. depth: the numbers
-    of candidates of (vectors, words); None is the least of 100, 400, 1,600 … that is at least four
-    times `offset` + `n_results`. With a fixed depth, pages by `offset` are parts of one ranking.
-    Raises InvalidArgumentError for invalid values.
+    `alpha` for vectors and 1 - alpha for words; "adaptive": the same sum, with weights that are
+    computed for each query: words weigh more if one document contains more of the query's rare
+    words. None is "adaptive", or "rrf" if `alpha` or `query_sparse` is given. alpha: 0 to 1; None
+    is 0.5. depth: how many candidates are ranked by (vectors, words); None is the least of 100,
+    400, 1,600 … that is at least four times `offset` + `n_results`. With a fixed depth, pages by
+    `offset` are parts of one ranking. Raises InvalidArgumentError for invalid values.
     """
 
     fusion: Fusion | None = None
@@ -113,10 +113,10 @@ class Rerank:
     reranker: a `retrieval_store.Reranker`, or the name of a registered one. candidates: the number
     of hits that the re-ranker reads; None is 50, or `offset` + `n_results` if that is more. query:
     the text to compare documents with, or one for each query; None takes `query_texts`. weight: the
-    weight of the re-ranker's scores, from 0 to 1; the query's own scores have the rest. Both are
-    scaled to 0 … 1 over the hits. None is the re-ranker's `usual_weight`, or 1; with 1 the
-    re-ranker's scores stay unscaled. Raises InvalidArgumentError for invalid values and unknown
-    names.
+    weight of the re-ranker's scores, from 0 to 1; the query's own scores have the weight 1 -
+    `weight`. Both kinds of scores are scaled to 0 … 1 over the hits. None is the re-ranker's
+    `usual_weight`, or 1; with the weight 1, the re-ranker's scores stay unscaled. Raises
+    InvalidArgumentError for invalid values and unknown names.
     """
 
     reranker: Any
@@ -142,8 +142,7 @@ class Rerank:
 
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
-        """The argument `rerank` as a `Rerank`, which compares documents with its own query, or with
-        these texts if it has none."""
+        """The argument `rerank` as a `Rerank` that has a query: its own, or else these texts."""
         whole = rerank if isinstance(rerank, cls) else cls(rerank)
         return replace(whole, query=texts) if whole.query is None else whole
 
@@ -239,7 +238,7 @@ class QueryRequest:
         return bound_of(self.min_score, "min_score")
 
     def window(self) -> tuple[int, int]:
-        """How many hits to return, and how many better hits to skip."""
+        """How many hits to return, and how many of the best hits to skip."""
         count = whole_number(self.n_results, "n_results", 1)
         if self.offset is None:
             return count, 0
@@ -282,10 +281,10 @@ def _dense_source(request: QueryRequest) -> _Source:
 
 
 def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
-    """The passed texts and sparse vectors; raises InvalidArgumentError if they do not fit the mode.
-    Mode "text" takes only texts, and mode "sparse" only sparse vectors. In mode "hybrid" vectors
-    can be passed in addition to texts, and must be passed if there are sparse vectors without
-    texts."""
+    """The texts and sparse vectors of the request; raises InvalidArgumentError if they do not fit
+    the mode. Mode "text" takes only texts, and mode "sparse" only sparse vectors. In mode "hybrid"
+    vectors can be passed in addition to texts, and must be passed if there are sparse vectors
+    without texts."""
     names = set(request.queries())
     if names not in _SIDES[mode]:
         allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
@@ -310,7 +309,7 @@ def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[Sp
 
 def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> _Source:
     """The source of the vectors of a hybrid query: the passed embeddings, or else the texts.
-    number: how many embeddings there must be."""
+    number: the required number of embeddings."""
     if embeddings is None:
         return _Source("query_texts", texts)
     vectors = vectors_of(embeddings)
@@ -339,10 +338,10 @@ def vectors_of(embeddings: Any) -> Matrix:
 
 @dataclass(slots=True)
 class QueryBuilder:
-    """Makes queries from requests to a collection. embedder: calls its embedding function; load:
-    loads URIs by its data loader; analyzer: returns the analyzer of its documents; space, sparse:
-    the names of the vector spaces to search; holds_several: whether `space` is a multivector space,
-    in which all given vectors are one query."""
+    """Makes queries from requests to a collection. embedder: calls the collection's embedding
+    function; load: loads URIs by the collection's data loader; analyzer: returns the analyzer of
+    its documents; space, sparse: the names of the vector spaces to search; holds_several: whether
+    `space` is a multivector space, in which all passed vectors together are one query."""
 
     embedder: "Embedder"
     load: Callable[[list[str | None]], list[Any]]
@@ -386,8 +385,8 @@ class QueryBuilder:
         skipped: int,
         expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
-        """The step of a hybrid query, and its ranking by vectors, to which the distances of hits
-        refer; None if it ranks by words alone."""
+        """The step of a hybrid query, and the ranking by vectors from which the hits get their
+        distances; None if the query ranks by words alone."""
         hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
         texts, sparse = _sides(request, "hybrid")
         fusion, alpha = hybrid.fusion_and_weight(sparse is None)
@@ -407,9 +406,9 @@ class QueryBuilder:
     def _words(
         self, texts: list[Any] | None, sparse: list[SparseVector] | None, tells_share: bool
     ) -> Bm25 | NearestSparse:
-        """The ranking by words, or by sparse vectors if there are any. tells_share: whether the
-        ranking also returns the share of the query that the best documents contain, for adaptive
-        fusion."""
+        """The ranking by words; if there are sparse vectors, by these instead. tells_share: whether
+        the ranking also returns the share of the query's words that the best documents contain, for
+        adaptive fusion."""
         if sparse is not None:
             return NearestSparse(self.sparse, tuple(sparse))
         return Bm25(tuple(texts or ()), self.analyzer(), tells_share)

@@ -1,8 +1,8 @@
 """Writes records to a collection: checks, embeds and writes them.
 
 Without `embed`, a record has only one of document, image and uri, from which its vector is
-computed; a new value removes the other two. With `embed`, the vectors are computed from that field,
-and the others are only stored.
+computed; a new value of one removes the other two. If `embed` names a field, the vectors are
+computed from that field, and the other fields are only stored.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,8 +56,8 @@ from retrieval_store.query.types import (
 @dataclass(frozen=True, slots=True)
 class EmbeddingInputs:
     """The inputs to embed, and the new values of the records' fields. inputs: strings and images;
-    positions: int64, the record of each input; documents, uris: an item for each record, UNSET if
-    the stored value stays; None if all stored values stay."""
+    positions: int64, the record of each input; documents, uris: the new value of each record, UNSET
+    for a record that keeps its stored value; None if all records keep their stored values."""
 
     inputs: list[Any]
     positions: Ints
@@ -112,7 +112,7 @@ def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def or_unset(values: list[Any] | None) -> list[Any] | None:
-    """The values, with UNSET for each None."""
+    """A copy of the values, with UNSET instead of each None."""
     return None if values is None else [UNSET if value is None else value for value in values]
 
 
@@ -145,7 +145,7 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
-    """The data at each URI, and None for each None. Raises InvalidArgumentError without a data
+    """The data at each URI; None where the URI is None. Raises InvalidArgumentError without a data
     loader."""
     if loader is None:
         raise InvalidArgumentError(
@@ -203,8 +203,8 @@ def _embed_records(
 
 
 def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
-    """Raise InvalidArgumentError for a blank text. Functions embed it as zeros, and that vector is
-    equally near to all queries."""
+    """Raise InvalidArgumentError for a blank text. Functions embed a blank text as zeros, and that
+    vector is equally near to all queries."""
     for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
         if isinstance(text, str) and is_blank(text):
             raise InvalidArgumentError(
@@ -267,8 +267,9 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 @dataclass(slots=True)
 class Writer:
     """Makes batches from requests to a collection, and writes them. points: a function that returns
-    the collection's points; record: a function that returns its current record; loader: its data
-    loader; expires: the metadata key with the time at which a record expires, if any."""
+    the collection's points; record: a function that returns the collection's current record;
+    loader: the collection's data loader; expires: the metadata key with the time at which a record
+    expires, if any."""
 
     backend: StoredCollection
     points: Callable[[], PointsBackend]
@@ -327,7 +328,7 @@ class Writer:
         return records
 
     def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
-        """A batch of the records. Missing vectors are computed."""
+        """A batch of the records, with vectors computed for those that have none."""
         if records.embeddings is not None:
             return _with_vectors(records, records.embeddings)
         loaded = load_uris(records, self.loader)
@@ -346,8 +347,8 @@ class Writer:
         return self.report(prepared, self.points().put(prepared.batch, rules))
 
     def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
-        """The result of a write, for the caller. Logs the ids that were left out. result: the
-        result of the store; None if nothing was written."""
+        """The result of a write, as the caller gets it. Logs the ids that were left out. result:
+        what the store returned; None if nothing was written."""
         ignored = () if result is None else result.ignored
         if prepared.left_out:
             _warn_of_repeated("records whose uris can't be loaded were left out", prepared.left_out)
@@ -365,8 +366,8 @@ class WriteBehind:
     """Writes batches one by one, in order. Batches that were embedded, and all batches for a
     cluster, are written in a separate thread while the caller prepares the next batch.
 
-    If a batch fails, the next call, or the end of the `with` block, raises its error. All earlier
-    batches are written then, and no later batch is.
+    If a batch fails, the next call, or the end of the `with` block, raises its error. At that time
+    all earlier batches are written, and no later batch.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -415,8 +416,9 @@ def replace_where(
     writer: Writer, own_condition: Expression, request: WriteRequest
 ) -> tuple[list[str], set[str]]:
     """Write the records of `Collection.replace_own`. Returns the ids that the loader skipped, and
-    the ids that belong to others. A record that others add between the check and the write is not
-    changed; on a cluster this holds only as long as nothing has been sent."""
+    the ids that belong to records of other programs. If another program adds a record between the
+    check and the write, that record is not changed. On a cluster this is only certain until the
+    first request is sent."""
     prepared, rules = writer.upsert_batch(request, False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (

@@ -41,7 +41,7 @@ class Reranking:
 
     @property
     def depth(self) -> int:
-        """How many of the first hits in the new order are needed."""
+        """How many of the first hits in the new order must be known."""
         return self.offset + self.count
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
@@ -67,7 +67,8 @@ class Reranking:
         return is_good and self.offset < moved["after"] <= self.depth
 
     def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
-        """The old positions of hits in the new order, and their new scores in that order."""
+        """For each place in the new order, the old position of the hit; and the new scores, in the
+        new order."""
         documents = hits.points.documents or []
         readable = [i for i, document in enumerate(documents) if document]
         scores = np.full(len(documents), np.nan)
@@ -79,7 +80,7 @@ class Reranking:
 
     def _weigh(self, scores: Floats, before: Floats) -> Floats:
         """The weighted sum of the re-ranker's scores and the query's own scores; the re-ranker's
-        scores if the query's own have no weight."""
+        scores alone if the query's own scores have the weight 0."""
         if self.weight == 1.0:
             return scores
         together: Floats = self.weight * scale(scores) + (1.0 - self.weight) * scale(before)
@@ -102,8 +103,8 @@ class Reranking:
 def reranked_query(
     builder: QueryBuilder, request: QueryRequest, expression: Expression | None, fields: Fields
 ) -> tuple[Query, Reranking]:
-    """A query for the hits that the re-ranker reads, and the re-ranking of these hits; see
-    `QueryBuilder.query`."""
+    """The query that finds the hits for the re-ranker to read, and the `Reranking` that then sorts
+    these hits. See `QueryBuilder.query`."""
     rerank = Rerank.comparing(request.rerank, request.query_texts)
     count, offset = request.window()
     depth, reranker = max(CANDIDATES, offset + count), rerank.reranker

@@ -1,7 +1,8 @@
 """The results of `get`, `query` and `delete`: dicts in the shape that users of Chroma know.
 
 Every key is always there. A field that wasn't included is None, and so is a value that a point
-lacks. The types don't say so, as Chroma's don't: a caller reads the fields that it included.
+lacks. As in Chroma, the types don't mention None, because a caller reads the fields that it has
+included.
 """
 
 import math
@@ -32,8 +33,8 @@ class _WithSparse(TypedDict, total=False):
 
 class GetResult(_WithSparse):
     """Points: each list has an item for each point. embeddings: (n, dim) float32. Fields that
-    `include` doesn't name are None, except `sparse_embeddings`, which is then absent. Its items are
-    dicts with "indices" and "values", None for a point without a sparse vector."""
+    `include` doesn't name are None. Only `sparse_embeddings` is absent if it isn't named; its items
+    are dicts with "indices" and "values", None for a point without a sparse vector."""
 
     ids: list[str]
     embeddings: Matrix
@@ -81,7 +82,7 @@ class Plan(TypedDict):
 
 class RecallOfKind(TypedDict):
     """The recall of searches for one kind of query under one filter: the share of the nearest `k`
-    that they found, on average (recall) and in the worst case (least)."""
+    vectors that the searches found, on average (recall) and in the worst case (least)."""
 
     kind: str
     filter: str
@@ -91,8 +92,8 @@ class RecallOfKind(TypedDict):
 
 
 class LookedAt(TypedDict):
-    """How many vectors a search read: their signs, four bits of each number (codes), and all bits
-    (distances). All are 0 if the call had several queries."""
+    """Of how many vectors a search has read the signs, four bits of each number (codes), and all
+    bits (distances). All are 0 if the call had several queries."""
 
     signs: int
     codes: int
@@ -100,10 +101,11 @@ class LookedAt(TypedDict):
 
 
 class MeasuredRecall(TypedDict):
-    """The recall of searches by signs. It has the target share of the true nearest; the number of
-    standard errors by which searches widen their bounds, None if they exclude only vectors that
-    certainly can't be hits; and the last measurement: the recall of each kind of query, the worst
-    first, the numbers of queries and vectors, and the time in seconds since 1970."""
+    """The recall of searches by signs. The keys are the target share of the true nearest; the
+    number of standard errors by which searches widen their bounds, None if searches exclude only
+    vectors that certainly can't be hits; and the last measurement: the recall of each kind of
+    query, the worst first, the numbers of queries and vectors, and the time in seconds since
+    1970."""
 
     target: float
     errors: float | None
@@ -114,9 +116,9 @@ class MeasuredRecall(TypedDict):
 
 
 class RecallOfQuery(MeasuredRecall):
-    """The recall of one query: the vectors that it read; an estimate of the share of the true
-    nearest that it found, from a search with bounds wider by one standard error; and the mean error
-    of such estimates at the last measurement."""
+    """The recall of one query: how many vectors it read; an estimate of the share of the true
+    nearest that it found; and the mean error of such estimates at the last measurement. For the
+    estimate, a second search widens its bounds by one more standard error."""
 
     looked: LookedAt
     estimate: float | None
@@ -131,8 +133,8 @@ class _ToldByClusters(TypedDict, total=False):
 
 
 class Explanation(_ToldByClusters):
-    """How a query was answered: see `Collection.explain`. For a cluster it has only `place`,
-    `filter`, `requests` and `refused`, besides `points`, `legs` and `alphas`."""
+    """How a query was answered: see `Collection.explain`. On a cluster, the only keys are `place`,
+    `filter`, `requests`, `refused`, `points`, `legs` and `alphas`."""
 
     points: int
     matching: int
@@ -149,8 +151,9 @@ class Explanation(_ToldByClusters):
 
 class Maintenance(TypedDict, total=False):
     """The maintenance of a collection in this process: the current work, how many vectors are done,
-    how many there are (None if unknown), and the seconds so far. For maintenance in another process
-    it has only `process` (its name, and its start time, if the system reports that) and `doing`."""
+    the number of all vectors (None if unknown), and the seconds so far. For maintenance in another
+    process, the only keys are `doing` and `process` (its name, and its start time if the system
+    reports it)."""
 
     doing: Required[str]
     done: int
@@ -167,8 +170,8 @@ class _KnownOfClusters(TypedDict, total=False):
 
 
 class Stats(_KnownOfClusters):
-    """The sizes of the parts of a collection: see `Collection.stats`. For a cluster it has only
-    `place`, `status`, `indexed_vectors` and `segments`, besides `points`."""
+    """The sizes of the parts of a collection: see `Collection.stats`. On a cluster, the only keys
+    are `place`, `status`, `indexed_vectors`, `segments` and `points`."""
 
     points: int
     spaces: dict[str, dict[str, Any]]
@@ -197,11 +200,11 @@ class _CountedHere(TypedDict, total=False):
 
 class Warmed(_CountedHere):
     """The result of `Collection.warm`. spaces: the dense vector spaces by name; a Collection has
-    one, "", once it has vectors. keys: where the column of each requested key came from; lists: the
-    same for "words", if requested, and for "sparse", if the collection has sparse vectors. The
-    values are "kept" (it was in memory), "loaded" (from a file) and "built" (from the points).
-    milliseconds: the time for each of "state", "spaces", "keys" and "lists". On a cluster all of
-    these are empty, and there is no `points`."""
+    one, "", once it has vectors. keys: for each requested key, where its column came from. lists:
+    where the lists of "words" came from, if requested, and those of "sparse" vectors, if there are
+    any. The values of keys and lists are "kept" (in memory already), "loaded" (from a file) and
+    "built" (from the points). milliseconds: the time for each of "state", "spaces", "keys" and
+    "lists". On a cluster all of these are empty, and there is no `points`."""
 
     spaces: dict[str, WarmedSpace]
     keys: dict[str, HowLoaded]
@@ -237,8 +240,8 @@ class StoreStats(TypedDict):
 class WriteResult(TypedDict):
     """The result of a write. left_out: the ids of records whose uris the data loader skipped, and
     the ids that `update` did not find. cleared: the ids of records that lost their document or uri,
-    since another of document, image and uri was embedded; only if there are any. updated: the
-    number of records that the filter selected; only for `update(where=)`."""
+    because another field was embedded; the key is absent if there are none. updated: the number of
+    records that the filter selected; only for `update(where=)`."""
 
     left_out: list[str]
     cleared: NotRequired[list[str]]
@@ -254,7 +257,8 @@ class DeleteResult(TypedDict):
 def store_stats(
     named_gauges: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
-    """The metrics of all collections, added up, with the bytes of the store's catalog."""
+    """The metrics of a store: the sums of all collections' metrics, and the bytes of the store's
+    catalog."""
     gauges = dict(named_gauges)
     disk = _sum(collection_gauges.disk for collection_gauges in gauges.values())
     if catalog:
@@ -420,11 +424,10 @@ def _numbers(column: Floats) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The result of copying a collection. points: the number of points of the copy; changed: the
-    number of points that were copied again because they had changed; compared: the number of points
-    that were read from both collections and found equal; level: whether nothing had to be copied;
-    meanwhile: on a cluster, the number of points that others added or deleted during the copy
-    (changed points are not counted)."""
+    """The result of copying a collection. points: the number of points of the copy; changed: how
+    many points were copied again because they had changed; compared: how many points were read from
+    both collections and found equal; level: whether the copy was already complete; meanwhile: on a
+    cluster, how many points other programs added or deleted during the copy."""
 
     name: str
     points: int

@@ -1,4 +1,6 @@
-"""Warnings about filters that no record can fulfil: unknown keys, and values of another type."""
+"""Warnings about filters that no record can fulfil, because a key is unknown, or because its values
+have another type.
+"""
 
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -66,8 +68,8 @@ def unknown_keys(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
     """The metadata paths of a call at which no record has a value, or no value of the required
-    type. Each comes with a sentence that explains this. Empty for an empty collection, and on a
-    cluster, where the check would read all records."""
+    type. Yields each path with a sentence that explains the problem. Yields nothing for an empty
+    collection, and on a cluster, where the check would read all records."""
     engine = points.engine
     if engine is None or not points.count():
         return
@@ -116,8 +118,8 @@ def _compared_as_texts(
     points: PointsBackend, expression: Expression, seen: Container[Any]
 ) -> Iterator[tuple[Any, str]]:
     """The ranges of a filter whose bound is not a timestamp, although records have timestamps at
-    that path. Each range comes as a key for `seen`, and a sentence that explains the problem. Empty
-    on a cluster."""
+    that path. Yields each range as a key for `seen`, with a sentence that explains the problem.
+    Yields nothing on a cluster."""
     engine = points.engine
     if engine is None:
         return

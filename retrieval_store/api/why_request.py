@@ -42,10 +42,10 @@ def case_of(
     has_codes: bool,
 ) -> WhyRequest:
     """The request to explain why a query returns or misses some records. request: the query as the
-    caller passed it; question: the same query in the form for the store; analyzer: returns the
-    collection's analyzer, and is called only if the explanation needs words; records, containing,
-    same: the arguments of `Collection.why`; has_codes: whether the query compares codes instead of
-    using an index."""
+    caller passed it; question: the same query in the form that the store takes; analyzer: returns
+    the collection's analyzer, and is called only if the explanation needs words; records,
+    containing, same: the arguments of `Collection.why`; has_codes: whether the query compares codes
+    instead of using an index."""
     ids = check_ids(records, "records")
     text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()
@@ -95,7 +95,8 @@ def reasons_for(
         text: the text of the query, if it has one.
         where: the metadata filter of the query, as it was given.
         where_document: the document filter of the query, as it was given.
-        others: further conditions of the query: the argument of each, its text, and its expression.
+        others: further conditions of the query, each as the argument's name, the text of the
+            condition, and its expression.
         names: the names by which advice mentions arguments, by the fields of `ArgumentNames`.
     """
     conditions = [
@@ -116,7 +117,7 @@ def reasons_for(
 
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
-    """The reasons, with the effects of re-ranking added. hits: the hits that the re-ranker
+    """The reasons, to which the effects of re-ranking are added. hits: the hits that the re-ranker
     reads."""
     (order,) = reranking.moves(hits)
     places = {moved["id"]: moved for moved in order}

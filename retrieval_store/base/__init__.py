@@ -7,6 +7,6 @@ their names in other libraries. `analysis` splits texts into words; `fusion` com
 operating system that stores on disk need: locks, syncs, memory maps, file names. `system` describes
 processes, and makes texts printable; `budget` counts the memory and time of a request; `tracing`
 contains loggers, spans and progress bars. `locks` contains locks that are also released after an
-interrupt; `workers` contains thread pools that still make calls while the interpreter ends;
+interrupt; `workers` contains thread pools that still accept calls while the interpreter ends;
 `threads` runs blocking calls for event loops. The package is allowed to import only `errors`.
 """

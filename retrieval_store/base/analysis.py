@@ -11,9 +11,9 @@ in documents and in queries. So a query finds its text anywhere, without a dicti
 also indexed by single characters, for queries of a single character. Korean has spaces, but
 particles follow its nouns without a space, so it is split in both ways.
 
-Invisible characters, such as soft hyphens and zero-width spaces, don't divide words. A word with a
-hyphen at the end of a line is indexed as a whole, and also as its halves, because the hyphen may
-belong to it.
+Invisible characters, such as soft hyphens and zero-width spaces, don't divide words. A word that a
+hyphen divides at the end of a line is indexed as a whole, and also as its two halves, because the
+hyphen may be part of the word.
 """
 
 import re
@@ -201,8 +201,8 @@ class _Numbers(dict[str, int]):
 
 def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
     """Yield the texts with their indices, in batches with a limited number of characters, because
-    words take ten times the memory of the text. A longer text is split into parts, each cut before
-    a space."""
+    words take ten times the memory of the text. A text that exceeds the limit is split into parts,
+    each cut before a space."""
     places: list[int] = []
     parts: list[str] = []
     room = PIECE
@@ -313,8 +313,8 @@ def _compose(texts: Sequence[str]) -> str:
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
     """Yield the characters of texts in scripts without spaces, and in Korean: first pairs of
-    characters, then single characters. Both are yielded as the distinct strings, and, for each
-    occurrence, the index of its string and the index of its text."""
+    characters, then single characters. Pairs, and then characters, are yielded as the distinct
+    strings, and, for each occurrence, the index of its string and the index of its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]
@@ -356,9 +356,9 @@ def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
 def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
-    """The distinct pieces of a text, and, for each occurrence, the number of its piece, and its
-    holder. keys: a number for each occurrence; pieces with equal keys are equal. starts, ends: the
-    range of each occurrence in the text."""
+    """The distinct pieces of a text, and, for each occurrence of a piece, the piece's number and
+    the item of `holders`. keys: a number for each occurrence; pieces with equal keys are equal.
+    starts, ends: the range of each occurrence in the text."""
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
     return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
@@ -400,8 +400,8 @@ def _word(more: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _character(more: str) -> re.Pattern[str]:
-    """The pattern of a character that forms a pair with the next character (group 1), and of that
-    next character (group 2)."""
+    """The pattern of a pair of characters: group 1 is a character, and group 2 the next
+    character."""
     character = rf"(?=\w)[{_PAIRED}]{more}*"
     return re.compile(rf"({character})(?=({character})|)")
 
@@ -473,7 +473,8 @@ def cached_analyzer(language: str | None, stemming: bool, stopwords: Any) -> Ana
 
 
 def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
-    """For each word of a text, its first spelling in the text."""
+    """For each word of a text as the analyzer returns it, how the text spells the word's first
+    occurrence."""
     spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
     words = analyzer.words(spelt, is_query=True)
     by_word: dict[str, str] = {}

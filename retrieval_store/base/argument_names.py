@@ -72,7 +72,8 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
     """The end of an error message, which names this library's argument for an argument of another
-    library, for example ": here it is path". It is empty if no other library has that argument.
+    library, for example ": here it is path". The result is empty if no other library has that
+    argument.
 
     Args:
         unknown: the unknown name.

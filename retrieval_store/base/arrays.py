@@ -1,8 +1,8 @@
 """Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-`CowArray` is a copy-on-write array of numbers. Numbers can be appended, and changed at single
-positions; its versions share memory. A version consists of a long shared array, and a short
-*patch*: positions whose numbers differ. So changing a number costs the same for any length. A
+`CowArray` is a copy-on-write array of numbers. Appending numbers, or changing some, makes a new
+version, which shares memory with the old one. A version consists of a long shared array, and a
+short *patch*: positions whose numbers differ. So changing a number costs the same for any length. A
 version gets an array of its own only when its patch becomes long.
 
 The metrics are distances between vectors. Searches compute and rank by *distances* where "ip" is
@@ -163,8 +163,8 @@ def distinct(numbers: AnyArray) -> AnyArray:
 
 
 def union(numbers: Ints, others: Ints) -> Ints:
-    """The numbers that are in either array, ascending, without repetitions. It equals np.union1d,
-    but uses `distinct`."""
+    """The numbers that are in either array, ascending, without repetitions. The result equals that
+    of np.union1d, but is computed by `distinct`."""
     return distinct(np.concatenate([numbers, others]))
 
 

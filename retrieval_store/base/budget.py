@@ -25,7 +25,7 @@ STEPS = 100_000_000
 
 
 class RequestMemory:
-    """The memory that all requests use together. most: the limit in bytes."""
+    """Counts the memory that all requests use together. most: the limit in bytes."""
 
     def __init__(self, most: int) -> None:
         self.most, self._taken, self._lock = most, 0, Lock()
@@ -43,15 +43,16 @@ class RequestMemory:
 
 
 class LargeRequestError(Exception):
-    """Raised if a request turns out to be large while other requests wait behind it. It isn't a
-    RetrievalStoreError, because code on the way to its handler might catch errors of that class."""
+    """Raised if a request turns out to be large while other requests wait behind it. The class
+    doesn't derive from RetrievalStoreError, because code below the handler of this error might
+    catch errors of that class."""
 
 
 class Budget:
     """The limits on a request. seconds: its time limit, from now on. memory: its memory limit in
     bytes. together: the memory of all requests. steps: its limit on steps of Python or SQL.
-    is_awaited: returns whether other requests wait for this thread; None if the request can be
-    large. If other requests wait, LargeRequestError is raised once this request turns out to be
+    is_awaited: returns whether other requests wait for this thread; if they do, LargeRequestError
+    is raised once this request turns out to be large. None if the request is allowed to be
     large."""
 
     __slots__ = (

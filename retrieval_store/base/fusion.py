@@ -29,10 +29,10 @@ def fuse(
     k: float = RRF_K,
     order: Callable[[Ints], Ints] = lambda items: items,
 ) -> Ranking:
-    """Sort items by the sum of the contributions of each ranking. A ranking without an item
-    contributes nothing to the item. weights: the weights of the rankings, all 1 if None. order:
-    returns numbers that order items with equal sums, least first. kind: how contributions are
-    computed:
+    """Sort items by the sum of the contributions of each ranking. A ranking that lacks an item
+    contributes nothing to that item's sum. weights: the weights of the rankings, all 1 if None.
+    order: a function that returns a number for each item; of items with equal sums, the item with
+    the least number is first. kind: how contributions are computed:
 
     - "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal
       rank fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k
@@ -68,15 +68,17 @@ def contained_share(shared: float, total: float, greatest: float) -> float:
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
-    """The default kind of fusion. by_words: whether one ranking is by words (instead of by sparse
-    vectors). alpha: the caller's weight of the vectors, None if the caller sets none."""
+    """The default kind of fusion. by_words: whether vectors are fused with a ranking by words,
+    instead of by sparse vectors. alpha: the caller's weight of the vectors, None if the caller sets
+    none."""
     return "adaptive" if by_words and alpha is None else "rrf"
 
 
 def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
-    """The weight of vectors in the weighted sum with words; the weight of words is 1 minus this
-    weight. share: the greatest share of the query that one document contains. alpha: the caller's
-    weight of the vectors; with ½, the weights of words and vectors are as 1.5 · share² to 1."""
+    """In the weighted sum of vectors and words, the weight of vectors; words have the weight 1
+    minus this. share: the greatest share of the query that one document contains. alpha: the
+    caller's weight of the vectors; with ½, the weights of words and vectors are as 1.5 · share² to
+    1."""
     words = (1.0 - alpha) * MAX_WORD_WEIGHT * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 

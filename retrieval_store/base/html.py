@@ -22,7 +22,7 @@ def table_of(
     most: int = ROWS,
 ) -> str:
     """An HTML table of the first `most` rows. names: the names of the columns. total: the number of
-    all rows, by default of `rows`; the table says how many rows it leaves out."""
+    all rows, by default that of `rows`; the table says how many rows it leaves out."""
     left = (len(rows) if total is None else total) - min(len(rows), most)
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:most])

@@ -13,8 +13,8 @@ class UninterruptibleContext:
     `with` alone didn't guarantee that until Python 3.14, because Python checked for signals after
     `__enter__` had returned and before execution was inside the block. So the context was never
     left. Python doesn't check for signals when a `for` statement has got its next item from C code,
-    nor when a Python function returns. But it checks at the first step of a Python function, so the
-    exit must be `__exit__` of the C type itself.
+    nor when a Python function returns. But Python checks at the first step of a Python function, so
+    `__exit__` must be that of the C type itself.
     """
 
     __slots__ = ("__exit__", "__weakref__", "_entering")

@@ -1,37 +1,37 @@
-"""The functions of the operating system that stores on disk need. It is the only module to change
-for another system.
+"""The functions of the operating system that stores on disk need. To support another system, only
+this module has to change.
 
 All other code works on every system: it closes handles before their files are renamed or removed,
 never reuses the name of a file that may be open, and retries removals. The differences between
 POSIX and Windows are in this module. A store relies on the following guarantees:
 
 - **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
-  lock exclusively, or several open files share it. Trying never waits. The lock is released when
-  the file is closed or the process dies, for any reason.
+  lock exclusively, or several open files share it. `try_lock` never waits. The lock is released
+  when the file is closed or the process dies, for any reason.
 - **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
   and mistake it for the lock of the file that has its name now.
 - **Private directories** (`lock_directory`): other processes can see whether the owner of a
   directory is alive.
-- **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
+- **Bytes**: `write_at` and `read_at` write or read all of the bytes, at an offset.
 - **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
-  power loss; after `sync_directory`, the names in a directory do.
+  power loss; after `sync_directory`, the names in a directory survive it, too.
 - **Memory maps** (`map_file`, `map_descriptor`) show writes of other processes to the file, and
   stay readable as long as the map exists. On Windows a mapped file can't be removed or truncated.
 - **Names** (`give_name`, `take_place`) are assigned in one step and replace nothing: if two
   processes want the same name, only one gets it.
-- **Removal** (`remove_files`, `remove_tree`) is confined to the named directory, even if it is
-  replaced by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
-  somewhere.
+- **Removal** (`remove_files`, `remove_tree`) is confined to the named directory, even if another
+  program replaces that directory by a link. `is_in_use` recognises the errors that only mean that a
+  file is open somewhere.
 - **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
   file. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
   doesn't make it the controlling terminal.
 - **Forks** (`at_fork`): functions are called around every fork of this process, on systems with
   forks.
 
-The code for Windows follows its documentation, and was never run. Three guarantees are weaker on
-Windows. Names are only as durable as the file system makes them, because there is no documented
-sync of directories. It isn't documented that maps show writes at once. If a link replaces a
-directory just before its files are removed, the link is followed.
+The code for Windows follows the documentation of Windows, and was never run. Three guarantees are
+weaker on Windows. Names are only as durable as the file system makes them, because there is no
+documented sync of directories. It isn't documented that maps show writes at once. If a link
+replaces a directory just before its files are removed, the link is followed.
 """
 
 import errno
@@ -83,15 +83,15 @@ def open_directory(path: str | os.PathLike[str]) -> int:
 
 def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
     """Like `open_directory`, for a directory to which paths will be relative. The user doesn't need
-    permission to list it. within: the descriptor of the directory to which the path is relative; if
-    it is None, a link is followed."""
+    permission to list the directory. within: the descriptor of the directory to which the path is
+    relative; if it is None, a link is followed."""
     follow = 0 if within is None else _NO_FOLLOW
     return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
 
 
 def open_lock_file(path: Path) -> BinaryIO:
-    """Open an empty file for its lock. Unlike other locks of POSIX, this lock stays held if another
-    part of the process opens and closes the same file."""
+    """Open an empty file, to lock it. Unlike with other locks of POSIX, the lock stays held if
+    another part of the process opens and closes the same file."""
     return open(path, "ab", buffering=0, opener=open_plainly)
 
 
@@ -145,9 +145,9 @@ def bytes_on_disk(path: Path) -> int:
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
     """Context manager: hold the lock of a file, which is created and removed again. Yields True if
-    this process holds the lock. Yields False if another process holds it, or if files have no
-    locks. The lock is released when the process dies. Raises StorageError if the file can't be
-    created."""
+    this process holds the lock. Yields False if another process holds the lock, or if the file
+    system has no locks. The lock is released when the process dies. Raises StorageError if the file
+    can't be created."""
     while True:
         try:
             file = open_lock_file(path)
@@ -175,9 +175,9 @@ def hold_lock(path: Path) -> Iterator[bool]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Replace the content of a file atomically. The new content is durable once this function
-    returns. It is written first to a file whose name is this file's name with a dot before it and
-    ".new" after it; an existing file of that name is overwritten. Raises StorageError if the
-    content can't be written."""
+    returns. It is written first to a file named ".NAME.new", where NAME is the name of this file.
+    An existing file of that name is overwritten. Raises StorageError if the content can't be
+    written."""
     # If a dead process has left this file, it is overwritten.
     new = path.with_name(f".{path.name}.new")
     try:
@@ -338,8 +338,8 @@ else:
     def lock_directory(directory: Path) -> Iterator[bool | None]:
         """Context manager: yields whether this call owns a private directory now. It owns the
         directory if it holds the directory's lock, and the directory still exists. Yields None if
-        directories have no locks, as on a network. Also yields None for another user's directory,
-        which that user could replace by a link: it never counts as abandoned."""
+        directories have no locks, as on a network. Also yields None for a directory of another
+        user, who could replace it by a link; such a directory never counts as abandoned."""
         try:
             descriptor = open_directory(directory)
         except FileNotFoundError:
@@ -377,8 +377,8 @@ else:
         return os.pread(descriptor, count, offset)
 
     def sync(descriptor: int) -> None:
-        """Make the content and the length of a file durable. macOS needs a special call for that,
-        because data may otherwise stay in the drive's cache."""
+        """Make the content and the length of a file durable. macOS needs a special call, because
+        otherwise data may stay in the drive's cache."""
         if FULL_SYNC is None:
             os.fdatasync(descriptor)
         else:
@@ -394,7 +394,7 @@ else:
             os.close(descriptor)
 
     def give_name(source: Path, target: Path) -> None:
-        """Rename a closed file to a name that doesn't exist yet. Raises FileExistsError if it
+        """Rename a closed file to a name that doesn't exist yet. Raises FileExistsError if the name
         exists. On file systems without hard links, an empty file has the name for a moment."""
         try:
             os.link(source, target)  # os.link never replaces a file

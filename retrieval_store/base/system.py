@@ -8,9 +8,9 @@ terminal, a browser or a reader. `cut_text` truncates texts, and `count_in_words
 
 `telemetry_off` surrounds imports of packages that would report to their makers. From version 1.29
 on, onnxruntime on Linux and macOS reports to Microsoft what it runs and on which machine, and
-stores an id of the machine in the user's cache. A thread sends these reports. When a forked child
-ends, it waits for this thread forever. The environment variable that disables the reports is read
-once, when onnxruntime is imported. `needing` surrounds imports of packages that may not be
+stores an id of the machine in the user's cache. A thread sends these reports. A forked child waits
+for this thread forever when the child ends. The environment variable that disables the reports is
+read once, when onnxruntime is imported. `needing` surrounds imports of packages that may not be
 installed.
 """
 
@@ -52,8 +52,8 @@ def usable_cores() -> int:
 
 
 def is_interpreter_ending() -> bool:
-    """Whether the main thread has ended. After that, work should be begun only if a caller waits
-    for it."""
+    """Whether the main thread has ended. From then on, work should be begun only if a caller waits
+    for its result."""
     return not threading.main_thread().is_alive()
 
 
@@ -80,7 +80,7 @@ SHOWN = 100  # characters of a command, in a message
 
 class Process(TypedDict):
     """A description of a process. command: its command line. script: the Python script or module in
-    the command line, otherwise the program. started: when it began, in ISO 8601, None if
+    the command line, otherwise the program. started: when the process began, in ISO 8601, None if
     unknown."""
 
     pid: int
@@ -131,8 +131,8 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
 
 
 def by_holder_of(file: Path, byte: int = 0) -> str:
-    """A phrase that names the holder of the lock (see `holder_of`), for the end of a message. Empty
-    if the holder is None."""
+    """A phrase that names the process that holds a lock (see `holder_of`), for the end of a
+    message. The phrase is empty if there is no such process."""
     process = holder_of(file, byte)
     return "" if process is None else f", by process {describe_process(process)}"
 

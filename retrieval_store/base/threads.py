@@ -29,8 +29,7 @@ WAITING = 64  # threads for calls that wait for another process
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method. It has the method's name with an "a" before it and the
     same parameters, and runs the method in a thread. If a framework's base class declares fewer
-    parameters, editors would show only those parameters. So in such classes the twin is written out
-    instead.
+    parameters, editors would show only those; in such classes the twin is written out instead.
 
     Args:
         method: a method of the class in whose body this function is called. If a subclass overrides

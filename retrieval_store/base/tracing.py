@@ -79,8 +79,8 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Decorator: records a span for each call of a method. operation: the name of the method in the
-    span. tell: returns attributes for the method's result."""
+    """Decorator: records a span for each call of a method. operation: the method's name in the
+    span. tell: returns the span's attributes for a result of the method."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -163,10 +163,10 @@ Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", 
 
 
 def log_of(part: Part | None = None) -> logging.Logger:
-    """The logger of a topic: `store` (stores and collections created and deleted), `maintenance`
-    (compaction, codes, indexes), `files` (derived files that are loaded or useless), `cluster`
-    (calls), `server` (failed requests), `access` (all requests), `agents` (failed tools). None is
-    the logger for messages about the user's own call."""
+    """The logger of a topic: `store` (creation and deletion of stores and collections),
+    `maintenance` (compaction, codes, indexes), `files` (derived files that are loaded or useless),
+    `cluster` (calls), `server` (failed requests), `access` (all requests), `agents` (failed tools).
+    None is the logger for messages about the user's own call."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
 
 
@@ -214,8 +214,8 @@ ClassT = TypeVar("ClassT", bound=type)
 
 def shortens_tracebacks(kind: ClassT) -> ClassT:
     """Class decorator: removes inner frames from the tracebacks of our errors that public methods
-    raise. A user sees the calling line and the method, but no calls below the method, unless the
-    user's own code is among them. If an error of a file has a cause, such as SQLite's error, the
+    raise. A user sees the line of the call and the method, but no calls below the method, unless
+    they include the user's own code. If an error of a file has a cause, such as SQLite's error, the
     cause is shown without its frames."""
     if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):

@@ -50,9 +50,9 @@ def check_object(
     value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
 ) -> Payload:
     """The value as a plain dict. Raises InvalidMetadataError for an invalid value. place, path: the
-    position of the dict, for the message, which adds the keys that lead to the invalid value.
-    stored_as: converts a value that isn't JSON; by default only numbers and bools of numpy are
-    converted."""
+    position of the dict, for the error message. The message appends the keys that lead to the
+    invalid value. stored_as: converts a value that isn't JSON; by default only numbers and bools of
+    numpy are converted."""
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
@@ -96,8 +96,8 @@ def _is_list(array: npt.NDArray[Any]) -> bool:
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
-    """Whether a dict is valid without conversion. The test is quick, and returns False if it isn't
-    sure."""
+    """Whether a dict is certainly valid without conversion. The test is quick, and can also return
+    False for a valid dict."""
     for key, item in value.items():
         kind = type(item)
         if kind is str:
@@ -260,7 +260,7 @@ def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) 
 
 
 def absent_ids(ids: Sequence[str | int]) -> NotFoundError:
-    """The error to raise if points must be changed but these ids don't exist."""
+    """The error to raise if a call must change points with these ids, but they don't exist."""
     error = NotFoundError(f"ids that aren't there: {list_ids(ids)}; nothing was written")
     error.missing = tuple(ids)
     return error
@@ -278,7 +278,7 @@ def find_repeated(items: Iterable[_Item]) -> list[_Item]:
 
 
 def existing_ids(ids: Sequence[str | int]) -> str:
-    """The error message for ids that already exist but must be new."""
+    """The error message for a call that adds points with these ids, which exist already."""
     return (
         f"ids that already exist ({len(ids)}): {list_ids(ids)}; nothing was added. upsert adds "
         "those that are new and updates the others"
@@ -365,7 +365,7 @@ def refuse_credentials(url: str) -> None:
 
 
 def host_in_url(host: str) -> str:
-    """A host in the form that a URL requires: an IPv6 address gets brackets."""
+    """A host in the form that a URL requires: an IPv6 address is put in brackets."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 

@@ -1,8 +1,8 @@
 """Thread pools that also work while the interpreter ends.
 
 When the interpreter ends, `concurrent.futures` accepts no calls and can't be imported. A
-`WorkerPool` still makes calls then, for example from an `atexit` function or from a thread that
-outlives the main thread. Each thread also records the event loop for which it works.
+`WorkerPool` still makes calls then, for example for an `atexit` function, or for a thread that
+outlives the main thread. Each thread of the pool also records the event loop for which it works.
 """
 
 from collections.abc import Callable

@@ -3,10 +3,10 @@
     import retrieval_store.chromadb as chromadb
     from retrieval_store.chromadb.config import Settings
 
-The names lead to those of this package, or of `retrieval_store.utils`. Names of chromadb's that
-don't exist here raise an error that says why (`absences`). `api`, `base_types`, `config`, `errors`,
-`execution`, `types` and `utils` are called as chromadb's modules are. It may
-use all rooms below `cli`.
+The names stand for objects of `retrieval_store`, or of `retrieval_store.utils`. Names of chromadb
+that don't exist here raise an error with the reason (`absences`). The modules `api`, `base_types`,
+`config`, `errors`, `execution`, `types` and `utils` have the same names as in chromadb. This
+package may import every package except `cli`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What of chromadb isn't here, and what to do instead."""
+"""The names of chromadb that this package lacks, and what to use instead."""
 
 from importlib.abc import MetaPathFinder
 from typing import Any
@@ -55,8 +55,8 @@ _REASON_OF_MODULE = {
 
 
 class AbsentModules(MetaPathFinder):
-    """An import finder that raises an error for a module that chromadb has and this package has
-    not. It must be the last finder."""
+    """An import finder that raises an error for a module that chromadb has and this package lacks.
+    It must be the last finder."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         """Raise NameNotHereError with the reason, if chromadb has a module of this name."""

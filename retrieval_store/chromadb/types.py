@@ -1,3 +1,3 @@
-"""`chromadb.types`: the same."""
+"""`chromadb.types`: types of arguments and results."""
 
 from retrieval_store.chromadb.base_types import *

@@ -1,8 +1,9 @@
 """The commands that look after a store.
 
-- `info`, `list` and `count` show its contents. They open read-only, and make no store.
-- `verify`, `optimize`, `snapshot` and `restore` keep it whole and small.
-- `delete`, `rename` and `drop` remove or rename things.
+- `info`, `list` and `count` show what a store contains. They open it read-only, and create no
+  store.
+- `verify`, `optimize`, `snapshot` and `restore` check it, compact it, save it and restore it.
+- `delete` removes records; `rename` and `drop` rename and remove collections.
 """
 
 import os
@@ -200,7 +201,8 @@ def _may_be_cut(source: Path) -> bool:
 
 
 def _ask(question: str) -> None:
-    """Continue only if the user answers yes; the end of the input counts as no."""
+    """Ask the user a question, and continue only if the answer is yes. The end of the input counts
+    as no."""
     try:
         yes = click.confirm(question)
     except click.Abort as error:
@@ -272,8 +274,8 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 @click.argument("collection", type=shared.TEXT, required=False, shell_complete=names_completed)
 @shared.as_json
 def info(store: str, collection: str | None, as_json: bool) -> None:
-    """Show facts about a store or a collection: numbers of records, sizes, settings, format,
-    the processes that have it open, and the installed embedding models."""
+    """Show facts about a store or a collection: numbers of records, sizes, settings, format, the
+    processes that use the store, and the installed embedding models."""
     with open_session(store) as session:
         facts_of = (
             _store_facts(store, session)

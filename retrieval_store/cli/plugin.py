@@ -1,8 +1,9 @@
-"""For authors of a command: the arguments and options that other commands have, and functions that
-open a store and print. Commands of other packages import these names, and no others of `cli`.
+"""For authors of a command in another package: the arguments and options of the built-in commands,
+and functions that open a store and print. Such a command imports these names, and no other names of
+`cli`.
 
-`store`, `collection`, `filters`, `as_json`, `trust` and `quiet` are decorators of a function of
-click's, whose arguments are called `store`, `collection`, `where` and `where_document`, `as_json`,
+`store`, `collection`, `filters`, `as_json`, `trust` and `quiet` decorate the function of a click
+command, whose arguments are called `store`, `collection`, `where` and `where_document`, `as_json`,
 `trust` and `quiet`. `TEXT` is the type of arguments that are stored. Nothing heavy is imported
 before a store is opened. An error of `retrieval_store.errors` ends a command with its message and
 the exit code 1.

@@ -1,6 +1,7 @@
-"""Commands that show records, find the best records, explain why they are found, and measure how
-often searches are right: `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open stores
-read-only."""
+"""Commands that show records, find the best records, explain why records are found, and measure how
+often a search finds the right records: `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They
+open stores read-only.
+"""
 
 import shutil
 import sys
@@ -150,7 +151,7 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """A decorator that adds the options of a query to a command, for `_open_and_parse`."""
+    """A decorator that adds the options of a query to a command; `_open_and_parse` reads them."""
     for decorate in reversed(_QUESTION):
         command = decorate(command)
     return command
@@ -444,8 +445,8 @@ def _mode_by_contents(points: "Collection", text: str | None, max_distance: floa
 
 
 def _holds_a_folder(collection: "Collection") -> bool:
-    """Whether a sync of a folder made the first or the last record of a collection; checking all
-    records would take as long as a query."""
+    """Whether a sync of a folder has added the first or the last record of a collection. A check of
+    all records would take as long as a query."""
     from retrieval_store.loaders.passages import is_of_folder
 
     for offset in (0, max(0, collection.count() - 1)):
@@ -468,8 +469,8 @@ def _fields_to_include(embeddings: bool) -> Any:
 
 
 def _records(result: Any) -> Iterable[dict[str, Any]]:
-    """A result of `get` or `query` as a dict for each record; fields that a record lacks are left
-    out."""
+    """The records in a result of `get` or `query`, each as a dict without the fields that the
+    record lacks."""
     from retrieval_store.api.frames import rows_of
 
     for row in rows_of(result):
@@ -484,8 +485,8 @@ def _plain(value: Any) -> Any:
 
 def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = False) -> None:
     """Print records, without the metadata keys that a sync or LlamaIndex adds. With `as_json`, each
-    is JSON with all fields. Otherwise hits with a document are printed as a few lines each, and
-    other records as a table."""
+    record is printed as JSON with all fields. Otherwise hits with a document are printed as a few
+    lines each, and other records as a table."""
     if as_json:
         for record in records:
             print_json(record)

@@ -335,7 +335,7 @@ def report_missing(ids: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a line of JSON; on a terminal, characters that would control it are escaped.
+    """Print a line of JSON. On a terminal, characters that would control the terminal are escaped.
 
     Args:
         value: JSON data, or numpy's arrays; anything else is printed as a string.
@@ -482,7 +482,7 @@ def name_of_function(spec: dict[str, Any] | None) -> str:
 
 
 def embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether the stored embedding function can embed images, as far as its name shows."""
+    """Whether the stored embedding function can embed images, judged by its name."""
     return spec is not None and name_of_function(spec) not in _OF_TEXTS
 
 
@@ -491,7 +491,7 @@ def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
 
     Args:
         spec: a collection's `configuration["embedding_function"]`.
-        remedy: an alternative, for the message.
+        remedy: what the user can do instead, for the message.
 
     Raises:
         click.UsageError: no function is stored, or it only embeds texts.
@@ -522,11 +522,12 @@ def collection_by(
         client: the client of the store.
         name: the name of the collection.
         model: the name of the embedding function.
-        refuse_if_remembered_is_missing: whether the user's function is refused even then.
+        refuse_if_remembered_is_missing: whether the user's function is refused even if the stored
+            function can't be created here.
         arguments: further arguments of `Client.get_collection`.
 
     Raises:
-        click.UsageError: there is no such model, or the collection has stored another one.
+        click.UsageError: there is no such model, or the collection has stored another function.
     """
     points = collection_of(client, name)
     spec = remembered_function(points)

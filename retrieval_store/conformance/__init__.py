@@ -1,8 +1,8 @@
-"""Tests for authors of a store, an index, an embedding function or a data loader: pytest classes to
-inherit from.
+"""Tests for authors of a store, an index, an embedding function or a data loader: pytest classes
+from which their tests inherit.
 
 `stores` has the tests of stores, `plugins` all others. The docstring of a class names the fixtures
-and attributes that it needs. It may use public names and pytest.
+and attributes that its subclass defines. The package may import public names and pytest.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""Tests of the behaviour that the engine expects of an index, and collections expect of embedding
-functions and data loaders."""
+"""Tests of the behaviour that the engine expects of an index, and that collections expect of
+embedding functions and data loaders.
+"""
 
 import json
 from collections.abc import Sequence

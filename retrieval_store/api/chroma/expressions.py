@@ -1,7 +1,7 @@
 """The arguments of `Collection.search`, as Chroma's code writes them: `Search`, `K`, `Knn`, `Rrf`.
 
-Each is equivalent to the dict that `to_dict` returns, which has Chroma's form. The module `search`,
-which reads the dict, documents its meaning and its limits.
+Each object is equivalent to the dict that its `to_dict` returns, which has Chroma's form. The
+module `search` reads these dicts, and documents what they mean and what is permitted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,8 +29,8 @@ class Where:
     form: Form
 
     def to_dict(self) -> dict[str, Any]:
-        """The condition as a dict, in the form of `get(where=…)`. In contrast to `get`, the dict
-        can also contain conditions on ids."""
+        """The condition as a dict, in the form of `get(where=…)`. Unlike in `get`, conditions on
+        ids are possible too."""
         return dict(self.form)
 
     @classmethod
@@ -58,8 +58,8 @@ def _both(operator: str, left: Where, right: Any) -> Where:
 
 
 def _flat(operator: str, form: Form) -> list[Form]:
-    """The operands of a form, if it has this operator; otherwise a list that contains only the form
-    itself. So nested operators of one kind become one."""
+    """The operands of a form that has this operator; for any other form, a list with only the form.
+    So nested operators of one kind become one operator."""
     terms = form[operator] if [*form] == [operator] else None
     return [*terms] if isinstance(terms, list) else [form]
 
@@ -260,9 +260,10 @@ class Knn(Rank):
         return_rank: bool = False,
     ) -> None:
         """query: a vector, a sparse vector, or a text, which the collection's function embeds. key:
-        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: the number of
-        nearest records to find. default: the score of all other records; with None they are left
-        out. return_rank: whether the score is the rank, counted from 0, instead of the distance."""
+        `K.EMBEDDING` for the embeddings; any other name stands for the collection's sparse vectors.
+        limit: the number of nearest records to find. default: the score of all other records; with
+        None they are left out. return_rank: whether the score is the rank, counted from 0, instead
+        of the distance."""
         form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
         if default is not None:
             form["default"] = default
@@ -282,8 +283,8 @@ def _query_of(query: Any) -> Any:
 
 
 class Rrf(Rank):
-    """Reciprocal rank fusion of several `Knn`, each with `return_rank=True`. The score is - Σ
-    weight / (k + rank)."""
+    """Reciprocal rank fusion of several `Knn`, each with `return_rank=True`. A record's score is -
+    Σ weight / (k + rank), over the rankings."""
 
     __slots__ = ()
 
@@ -336,7 +337,8 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Which part of the result is returned: `limit` records, after the first `offset`."""
+    """The part of the result to return: `limit` records, after the first `offset` records are
+    skipped."""
 
     offset: int = 0
     limit: int | None = None
@@ -375,7 +377,8 @@ class Select:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
-    """Chooses which records of each group are returned. Its subclasses are `MinK` and `MaxK`."""
+    """The choice of the records of each group that are returned. Its subclasses are `MinK` and
+    `MaxK`."""
 
     form: Form
 

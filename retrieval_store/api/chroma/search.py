@@ -1,15 +1,16 @@
 """`Collection.search`: answers searches in Chroma's form by one query of our store.
 
 All `Knn` of all searches become steps of one query, which sees one snapshot. Texts are embedded in
-one call. The hits are scored and grouped; `limit` and `offset` then select a part of them. A search
+one call. The hits are scored and grouped; `limit` and `offset` then select some of them. A search
 without a rank is a page of `get`.
 
 - Conditions, in `where` and on ids, become filter expressions (`expression_of`).
-- Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks, one step
-  for each `Knn`; the rest is arithmetic on the distances of the hits, a column for each `Knn`. A
-  record gets a score if at least one `Knn` found it, and every `Knn` without a default did.
+- Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks records, in
+  one step for each `Knn`. The rest is arithmetic on the distances of the hits, in one column for
+  each `Knn`. A record gets a score if at least one `Knn` found it, and if every `Knn` without a
+  default found it.
 - Groups (`group_records`) have a few records each, with the same values under some metadata keys.
-  They are made of the hits only.
+  Only hits are grouped.
 """
 
 import math
@@ -191,7 +192,8 @@ OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The ranking of one `Knn`. place: its position in the whole expression, for error messages."""
+    """The ranking of one `Knn`. place: the position of the `Knn` in the whole expression, for error
+    messages."""
 
     query: Any
     key: str
@@ -203,16 +205,17 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The records that have a score. places: for each record the number of a ranking and its
-    position in that ranking; scores: (n,) float64, the lowest first."""
+    """The records that have a score. places: for each record, the number of a ranking that contains
+    the record, and the record's position in that ranking; scores: (n,) float64, the lowest
+    first."""
 
     places: list[tuple[int, int]]
     scores: Floats
 
 
 def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]:
-    """The rankings in an expression, in order; raises InvalidArgumentError for an invalid
-    expression."""
+    """The rankings in an expression, in the order in which they occur. Raises InvalidArgumentError
+    for an invalid expression."""
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(f"rank is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or len(form) != 1:
@@ -281,9 +284,9 @@ def score_records(
     ids: Sequence[Sequence[Any]],
     distances: Sequence[Floats],
 ) -> Scored:
-    """The records that an expression scores. ids, distances: the records that each ranking has
-    found, nearest first. Records with equal scores are in the order in which they were first
-    found."""
+    """The records to which an expression gives a score. ids, distances: the records that each
+    ranking has found, nearest first. Records with equal scores are in the order in which they were
+    first found."""
     rows: dict[Any, int] = {}
     for ids_of_ranking in ids:
         for point_id in ids_of_ranking:
@@ -343,8 +346,8 @@ _COLUMNS = {
 
 class SearchResult(dict[str, Any]):
     """Lists under "ids", "documents", "embeddings", "metadatas" and "scores", with an item for each
-    search. That item is a list with the values of each record, or None if the field was not
-    selected. "select" has the names of the selected fields."""
+    search. An item is a list with the value of each record, or None if the field was not selected.
+    "select" has the names of the selected fields."""
 
     def rows(self) -> list[list[SearchRow]]:
         """The records of each search as a list of dicts."""
@@ -392,8 +395,8 @@ class _CheckedSearch:
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def limit_of(self, ranking: Ranking) -> int:
-        """How many candidates to find for a ranking. If `rank` is this ranking alone, no more
-        records are needed than are returned."""
+        """How many candidates to find for a ranking. If `rank` consists of this ranking alone, as
+        many candidates are enough as records are returned."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
         if not is_all or self.limit is None:
             return ranking.limit

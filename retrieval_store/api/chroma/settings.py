@@ -1,5 +1,6 @@
 """Settings, tenants and databases of Chroma. A setting is accepted if it describes what this
-package does anyway, and otherwise refused by name."""
+package does anyway. Any other setting is refused, with an error that names it.
+"""
 
 import os
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl"
 
 
 class Settings:
-    """Settings in the form of Chroma, as arguments or attributes. `allow_reset` has an effect, and
-    so have `is_persistent` and `persist_directory`, for a store in a directory.
+    """Settings in the form of Chroma, as arguments or attributes. `allow_reset` has an effect; for
+    a store in a directory, `is_persistent` and `persist_directory` have one, too.
     `anonymized_telemetry` has no effect, since there is no telemetry. Clients raise
     InvalidArgumentError for any other setting."""
 
@@ -56,8 +57,8 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 
 def refuse_persistent(settings: Any) -> None:
-    """Raise InvalidArgumentError if the settings ask for a store in a directory. It is called for
-    clients of a store in memory."""
+    """Raise InvalidArgumentError if the settings ask for a store in a directory. This function is
+    called for clients of a store in memory."""
     known = check_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
@@ -82,7 +83,7 @@ def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
 
 
 def _named_settings(settings: Any) -> dict[str, Any]:
-    """The settings that differ from the defaults of Chroma, by name, and the directory if one is
+    """The settings that differ from Chroma's defaults, by name. The directory is included if it is
     set."""
     if settings is None:
         return {}

@@ -1,5 +1,6 @@
-"""`chromadb.api`: what clients are, `types`, and collections in `models`. It may use all rooms
-below `cli`."""
+"""`chromadb.api`: the types of clients, `types`, and collections in `models`. It may import every
+package except `cli`.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,2 +1,3 @@
-"""`chromadb.execution`: how searches are written, in `expression`. It may use all rooms below
-`cli`."""
+"""`chromadb.execution`: the parts of searches, in `expression`. It may import every package except
+`cli`.
+"""

@@ -1,4 +1,4 @@
-"""`chromadb.utils.batch_utils`: cuts records into batches that a client takes."""
+"""`chromadb.utils.batch_utils`: cuts records into batches that a client accepts."""
 
 from collections.abc import Sequence
 from typing import Any

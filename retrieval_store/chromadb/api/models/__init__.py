@@ -1,2 +1,3 @@
-"""`chromadb.api.models`: `Collection` and `AsyncCollection`, in modules of their names. It may use
-all rooms below `cli`."""
+"""`chromadb.api.models`: `Collection` and `AsyncCollection`, in modules of the same names. It may
+import every package except `cli`.
+"""

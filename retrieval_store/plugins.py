@@ -1,8 +1,8 @@
 """Plugins: classes and commands that packages register under a name; they are loaded when first
 used.
 
-A package registers a class as an entry point of one of the groups below, name → "module:Class". A
-store remembers only the name and JSON settings. So installed packages decide which code is
+A package registers a class as an entry point, NAME = "module:Class", in one of the groups below. A
+store contains only the name and the settings, as JSON. So installed packages decide which code is
 imported, and stored data never does. Built-in names can't be taken. `register_embedding_function`
 registers a class of the running program.
 """
@@ -126,8 +126,7 @@ def register_embedding_function(name: _Class) -> _Class: ...
 def register_embedding_function(name: Any) -> Any:
     """Register a class of embedding functions under a name, so that collections can store the name.
     If a program registers the class before it opens collections, it need not pass the function
-    again. This requires that the class has `self_contained = True`, or that the client trusts the
-    store.
+    again. For that, the class must have `self_contained = True`, or the client `trust=True`.
 
     Use `@register_embedding_function("a name")`, or `@register_embedding_function` for a class with
     `name()`. Raises InvalidArgumentError for a name that another class has, and InvalidTypeError
@@ -175,8 +174,8 @@ def _is_remembered(kind: type) -> bool:
 
 def load(group: str, name: str) -> Any:
     """The class that is registered under a name. Raises PluginError if there is no such class or
-    the class cannot be loaded. Raises MissingDependencyError, which names the package to install,
-    if a package of this project contains it."""
+    the class cannot be loaded. If a package of this project contains the class, raises
+    MissingDependencyError, which names the package to install."""
     if group not in GROUPS:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in _built_in(group):
@@ -223,8 +222,8 @@ def names(group: str) -> list[str]:
 
 
 def is_known(group: str, name: str) -> bool:
-    """Whether there is a class of this name, installed or in a package of this project. Nothing is
-    imported."""
+    """Whether there is a class of this name: an installed one, or one in a package of this project
+    that may not be installed. Nothing is imported."""
     return name in BROUGHT.get(group, ()) or is_installed(group, name)
 
 
@@ -251,7 +250,7 @@ def find_index(name: str) -> Any:
 
 def check_index(space: NewSpace) -> None:
     """Raise InvalidArgumentError if the index of a dense vector space cannot be created with its
-    settings, and PluginError if there is no index of its name."""
+    settings, and PluginError if no index has the name in the space's settings."""
     from retrieval_store.indexes import CODES, EXACT
     from retrieval_store.query.types import index_name, index_settings
 
@@ -301,8 +300,8 @@ def _own_name(group: str, kind: type) -> str | None:
 
 
 def _name_of_reexport(group: str, kind: type) -> str | None:
-    """The name of an entry point that leads to the class through another module of its package than
-    the module that defines the class."""
+    """The name of an entry point that names the class by another module of its package, which only
+    re-exports the class."""
     package = kind.__module__.partition(".")[0]
     for entry in _entry_points(group).values():
         ours = entry.module.partition(".")[0] == package

@@ -81,8 +81,8 @@ def _distances(query: npt.NDArray[np.float32], metric: str) -> npt.NDArray[np.fl
 
 
 def _assert_same(vectors: Any, expected: npt.NDArray[np.float32]) -> None:
-    """Check that vectors equal the expected ones, except in their last digits, since a store that
-    stores vectors and lengths separately rounds."""
+    """Check that vectors equal the expected vectors, except in their last digits: a store rounds if
+    it stores lengths separately."""
     np.testing.assert_allclose(vectors, expected, rtol=1e-6)
 
 
@@ -92,8 +92,8 @@ def _numbers(holds: Holds) -> list[int]:
 
 
 class StoreTests:
-    """Tests of a store. A subclass defines the fixture `client`. Its class attributes declare what
-    the store does not support."""
+    """Tests of a store. A subclass defines the fixture `client`. Class attributes declare what the
+    store does not support."""
 
     metrics: ClassVar[tuple[str, ...]] = ("cosine", "l2", "ip")
     has_updates: ClassVar[bool] = True  # update and upsert

@@ -1,13 +1,14 @@
-"""Embedding functions: they turn texts (and images) into vectors.
+"""Embedding functions, which turn texts (and images) into vectors.
 
-An embedding function is any callable that takes a list of n inputs and returns n vectors. A
-collection stores the name and settings of a registered class (see `plugins`) that has `settings()`,
-or `get_config()` as Chroma's have. It makes the function again from them when it is opened. The
-protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
-`open_clip` run models in this process; `ollama` and `openai` call servers. `bm25` makes sparse
-vectors, and so does SPLADE in `sentence_transformers`. `frameworks` wraps embeddings of LangChain
-and LlamaIndex; `_common` checks arguments and truncates texts that are too long for a model;
-`_servers` calls servers. It may use `base` and `errors`.
+An embedding function is any callable that takes a list of n inputs and returns n vectors. If a
+function's class is registered (see `plugins`), and has `settings()` or Chroma's `get_config()`, a
+collection stores its name and settings. From these the function is created when the collection is
+opened. The protocols of embedding functions are in this module. `wordllama` is the default
+function; `sentence_transformers`, `onnx`, `fastembed` and `open_clip` run models in this process;
+`ollama` and `openai` call servers. `bm25`, and SPLADE in `sentence_transformers`, make sparse
+vectors. `frameworks` wraps embeddings of LangChain and LlamaIndex; `_common` checks arguments and
+truncates texts that are too long for a model; `_servers` calls servers. The package may import
+`base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,15 +37,16 @@ class EmbeddingFunction(Generic[Input]):
     - `embed_query`: embeds queries, if queries and documents are embedded differently.
     - `default_space` and `supported_spaces`: the distances for which the vectors are suitable
       ("cosine", "l2", "ip"); new collections use them.
-    - `max_tokens`: an int, or a property that returns one: how many tokens of a text it reads.
+    - `max_tokens`: an int, or a property that returns an int: how many tokens of a text the
+      function reads.
     - `inputs_per_call`: the best number of inputs in one call, if it isn't 512.
     - `embeds_images`: True if inputs can be images.
     - `comparable`: the names of settings that can change without making vectors incomparable.
-    - `check`: called before a collection is created; raises an error if something is missing that
-      embedding needs, such as a key.
-    - `settings`: the constructor's arguments that decide the vectors, as JSON without secrets.
-      Chroma's `name`, `get_config` and `build_from_config` can be used instead. A collection stores
-      them to identify a registered function.
+    - `check`: called before a collection is created; raises an error if something that embedding
+      needs is missing, such as a key.
+    - `settings`: the constructor's arguments that decide the vectors, as JSON without secrets. A
+      collection stores them to identify a registered function. A class can have Chroma's `name`,
+      `get_config` and `build_from_config` instead.
 
     The settings in a store may come from an untrusted author. The class attribute `self_contained =
     True` promises that the function is safe with any settings. It accesses no host, environment
@@ -86,8 +88,8 @@ class ComparedByCosine:
     """A base class for embedding functions whose vectors are compared by the cosine distance."""
 
     def default_space(self) -> str:
-        """The cosine distance. A new collection with this function uses it, unless another distance
-        is set."""
+        """The cosine distance, which a new collection with this function uses unless another
+        distance is set."""
         return "cosine"
 
 
@@ -115,8 +117,8 @@ class QueryEmbedding(Protocol):
 
 def max_tokens_of(function: Any) -> int | None:
     """How many tokens of a text a function reads, by its `max_tokens`. None if the function has no
-    such attribute, or if its value is not a positive number. Never raises an error. This may load a
-    model or call a server, which takes time."""
+    such attribute, or if its value is not a positive number. Never raises an error. The call may
+    load a model or query a server, which takes time."""
     limit: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         limit = getattr(function, "max_tokens", None)
@@ -127,7 +129,7 @@ def max_tokens_of(function: Any) -> int | None:
 
 def token_count_of(function: Any) -> "Count | None":
     """The function's method `count_tokens`, which counts the tokens of texts; None if there is no
-    such method or it cannot count. Never raises an error."""
+    such method, or if the method can't count. Never raises an error."""
     with suppress(Exception):
         count: Count = function.count_tokens
         (marks,) = count([""])

@@ -1,12 +1,13 @@
-"""What several embedding functions share: checks of arguments, prefixes, and truncation of texts.
+"""Parts that several embedding functions share: checks of arguments, prefixes, and truncation of
+texts.
 
 Many models were trained with a prefix of a few words, which says whether a text is a query or a
-document (`prefixes`). Without the prefix they find less. Servers and libraries don't add it, so the
-caller must.
+document (`prefixes`). Without the prefix, searches find less. Servers and libraries don't add the
+prefix, so the caller must.
 
-A model reads a limited number of tokens of a text, but its tokenizer reads all of it. For a log
-file of megabytes this takes seconds and gigabytes. So `cut_to_tokens` first removes text that is
-certainly beyond the limit. If functions don't read all of a text, they log that by
+A model reads a limited number of tokens of a text, but its tokenizer reads the whole text. For a
+log file of megabytes, that takes seconds and gigabytes of memory. So `cut_to_tokens` first removes
+text that is certainly beyond the limit. Functions that don't read the whole text log that by
 `warn_of_truncation`, once per collection and process.
 """
 
@@ -55,8 +56,8 @@ def at_least(least: int, name: str, value: Any) -> int:
 
 
 def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
-    """The prefixes of queries and documents, as settings. For None the known prefix of the model is
-    used, or no prefix if none is known. Raises InvalidTypeError for a prefix that is not a
+    """The prefixes of queries and documents, as settings. None stands for the known prefix of the
+    model, or for no prefix if none is known. Raises InvalidTypeError for a prefix that is not a
     string."""
     name = model.rpartition("/")[2].partition(":")[0].casefold()
     start = max(
@@ -97,7 +98,7 @@ def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
 
 
 def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
-    """The texts, each after the prefix; raises InvalidTypeError for an input that is not a
+    """The texts, each with the prefix before it; raises InvalidTypeError for an input that is not a
     string."""
     require_strings(input, "the model")
     return [prefix + text for text in input]

@@ -1,8 +1,8 @@
 """Calls servers that embed texts, by JSON over HTTP, in batches.
 
 Temporary failures are retried. Texts and keys are sent only to the host that the user named, so
-redirects aren't followed. Requests to other machines use the proxy that the environment names, if
-any. Only the standard library is needed.
+redirects aren't followed. Requests to other machines use the proxy that an environment variable
+names, if there is one. Only the standard library is needed.
 """
 
 import http.client
@@ -106,7 +106,7 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 def matrix(rows: Any, count: int) -> Matrix:
     """(count, dim) float32 from the response of a server; raises TypeError or ValueError if the
-    response is anything else."""
+    response isn't such a matrix."""
     try:
         with np.errstate(over="ignore"):  # too large numbers become infinite
             vectors = np.array(rows, np.float32)
@@ -120,8 +120,9 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError if the vectors do not have the requested length. dimensions:
-    that length, None for any. who: the server; why: a possible reason, for the message."""
+    """Raise EmbeddingFunctionError if the vectors do not have the requested length. dimensions: the
+    requested length, None for any length. who: the server; why: a possible reason, for the
+    message."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(
             f"dimensions is {dimensions}, but {who} answered vectors of {vectors.shape[1]} "
@@ -144,7 +145,7 @@ def ask(
     message_of: Callable[[int | None, str], str],
 ) -> Any:
     """A server's response to a JSON body, parsed as JSON. Raises EmbeddingFunctionError for any
-    failure. `message_of` makes the error's text from the status and the beginning of the response.
+    failure. message_of: makes the error's text from the status and the beginning of the response.
     If the server can't be reached, it is called with None and the reason."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):

@@ -1,9 +1,9 @@
 """BM25 as sparse vectors, without a model: words are hashed to indices.
 
 The format is that of Qdrant's model "Qdrant/bm25". The index of a word is the absolute value of its
-32-bit MurmurHash3. In a document, its value is the part of BM25 that doesn't depend on other
-documents; in a query it is 1. The store multiplies by the idf, which should be switched on for the
-vector space.
+32-bit MurmurHash3. In a document, the value of a word is the part of BM25 that doesn't depend on
+other documents; in a query the value is 1. The store multiplies by the idf, which should be
+switched on for the vector space.
 """
 
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ class BM25Embedding:
     def contained_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
-        """The greatest share of a query that a single one of the best documents contains; see
+        """The greatest share of a query that any of the best documents contains; see
         `base.fusion.contained_share`. It is estimated from the scores that a server with idf
         returned, for a collection of `count` documents. The idf of each word is fitted to the
         scores by least squares. A word that none of these documents contains counts as if no

@@ -52,11 +52,11 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
 
         Args:
             model_name: a model of fastembed's list, which is downloaded if necessary.
-            specific_model_path: a directory with the model's files, from which it is loaded
-                instead.
+            specific_model_path: a directory with the model's files; the model is then loaded from
+                there.
             query_prefix: a text put before queries; "" for none. None: for known families of
                 models, the prefix that their authors document; otherwise none.
-            document_prefix: the same for documents.
+            document_prefix: a text put before documents; see `query_prefix`.
             cache_dir: the directory for downloads; not stored in collections.
             threads: the number of threads of onnxruntime; not stored.
             providers: the execution providers of onnxruntime; not stored.

@@ -1,10 +1,10 @@
 """Embeddings of LangChain and LlamaIndex as embedding functions here. (The other way round:
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
-They are used unchanged. If such an embedding wraps a function of this package (`innermost`), a
-collection stores that function, since it computes the vectors, and can make it again by itself. Any
-other embedding must be passed again when the collection is opened. The collection stores only its
-class, the name of its model and the settings that decide the vectors.
+The embeddings are used unchanged. If an embedding wraps a function of this package (`innermost`), a
+collection stores that function, which computes the vectors, and can create it again. Any other
+embedding must be passed again when the collection is opened: of such an embedding, the collection
+stores only the class, the name of the model and the settings that decide the vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ _HAND_ON = {
 def innermost(function: Any) -> Any:
     """The embedding function that computes the vectors: the function itself, or the function inside
     adapters of this package and of frameworks, in any order. An embedding of a framework is
-    returned in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter is treated as the
-    function itself, since it may behave differently."""
+    returned in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter isn't unwrapped,
+    since it may behave differently."""
     outer, inner = None, function
     while (attribute := _handing_on(type(inner))) is not None:
         within = getattr(inner, attribute, None)
@@ -122,16 +122,16 @@ class FromLlamaIndex(ComparedByCosine):
 
 
 def _model_of(wrapped: Any) -> str | None:
-    """The name of an embedding's model, from the attributes that most embeddings use. By this name
-    a collection recognises the model."""
+    """The name of an embedding's model, from the attributes that most embeddings use. A collection
+    recognises the model by this name."""
     models = (_at(wrapped, name) for name in MODEL_NAMES)
     return next((m for m in models if isinstance(m, str) and m and m != UNKNOWN), None)
 
 
 def _settings_of(wrapped: Any) -> dict[str, Any]:
-    """The settings that decide the vectors, if the embedding has attributes for them, under the
-    names that functions of this package use: settings of models of sentence-transformers, and the
-    length of vectors."""
+    """The settings that decide the vectors, as far as the embedding has attributes for them: the
+    settings of models of sentence-transformers, and the length of vectors. Their names are those
+    that functions of this package use."""
     documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
     queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
     attributes = {

@@ -53,7 +53,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
             base_url: the URL of the server.
             query_prefix: a text put before queries; "" for none. None: for known families of
                 models, the prefix that their authors document; otherwise none.
-            document_prefix: the same for documents.
+            document_prefix: a text put before documents; see `query_prefix`.
             dimensions: the length of the vectors, for models that support several lengths.
             batch_size: texts per request, which a server may limit; stored in collections.
             timeout: seconds for a request, which includes loading the model; not stored.
@@ -85,9 +85,9 @@ class OllamaEmbeddingFunction(ComparedByCosine):
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text, including its prefix, the model reads: its context length, or
-        less if its parameters say so. Ollama is asked once; None if it doesn't report this. Ollama
-        may have been started with a smaller context for all models, which it doesn't report."""
+        """How many tokens of a text, including its prefix, the model reads: the model's context
+        length, or a smaller limit in its parameters. Ollama is asked once; None if Ollama doesn't
+        report the length. Ollama doesn't report a smaller context with which it was started."""
         if self._shown is None:
             with suppress(EmbeddingFunctionError):  # asked again the next time
                 answer = self._request("/api/show", {"model": self._settings["model"]}, brief=True)

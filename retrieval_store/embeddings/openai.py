@@ -1,6 +1,6 @@
 """Embeddings from a server with OpenAI's API: OpenAI itself, or a server of your own.
 
-The key is read from an environment variable when it is needed, unless it was passed; only the
+Unless the key is passed, it is read from an environment variable when it is needed. Only the
 variable's name is ever stored.
 """
 
@@ -100,7 +100,8 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         return self._settings
 
     def check(self) -> None:
-        """Raise EmbeddingFunctionError if there is no key, or it can't be sent in a header."""
+        """Raise EmbeddingFunctionError if there is no key, or if the key can't be sent in a
+        header."""
         self._headers()
 
     @property

@@ -48,7 +48,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
             normalize: whether vectors are scaled to length 1.
             query_prompt: a text put before queries, which some models need; None leaves it to the
                 model.
-            document_prompt: the same for documents.
+            document_prompt: a text put before documents; None leaves it to the model.
             device: the device on which the model runs; None for a GPU, if any; not stored in
                 collections.
             batch_size: texts per batch; None for 32, or on a CUDA GPU 16 per GiB of its memory, at

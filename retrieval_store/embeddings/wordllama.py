@@ -1,10 +1,10 @@
 """WordLlama: small static text embeddings. Their weights are in the package wordllama, so nothing
 is downloaded.
 
-They embed tens of thousands of short texts a second on one core. Only two files of the package are
-read: the vectors of tokens, and the tokenizer. These are the same in all versions of the package.
-The package's code isn't run: it is compiled, and not available for some versions of Python and some
-processors.
+The model embeds tens of thousands of short texts a second on one core. Only two files of the
+package are read: the vectors of tokens, and the tokenizer. These files are the same in all versions
+of the package. The package's code isn't run, because it is compiled, and missing for some versions
+of Python and some processors.
 """
 
 import importlib.util
@@ -65,7 +65,7 @@ class WordLlamaEmbedding(ComparedByCosine):
     def __init__(self, dimensions: int = 256) -> None:
         """Choose the length of vectors. They are float32 of length 1, or all zeros for a text in
         which the model finds no token. Only the first 256 tokens of a text are read, about 200
-        words; the model was trained with this length. Longer texts are logged
+        words, because the model was trained with this length. A warning is logged for longer texts
         (`embeddings._common`).
 
         Args:

@@ -1,11 +1,11 @@
 """Measures how well a collection finds the right records, with questions whose answers are known.
 
-The input is a collection, and questions with the ids that should be found. The output is an
+`evaluate` takes a collection, and questions with the ids that should be found. It returns an
 `Evaluation`: recall, MRR and nDCG of each setting, question by question, and the differences
-between settings. `harness` has the function `evaluate`, and queries the collection. `measures`
-reads questions, computes the measures and their confidence intervals, and shows them. This package
-may use the public names Client and Collection, and the checks of arguments and the tables of `api`.
-It may also use `filters`, `base` and `errors`.
+between settings. The function is in `harness`, which queries the collection. `measures` reads
+questions, computes the measures and their confidence intervals, and formats them. This package may
+import the public names Client and Collection, and from `api` the checks of arguments and the
+tables. It may also import `filters`, `base` and `errors`.
 """
 
 from retrieval_store.evaluation.harness import evaluate

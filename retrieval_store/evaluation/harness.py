@@ -69,7 +69,7 @@ def all_settings(
     modes: Sequence[EvaluatedMode], named: Mapping[str, How], shared: How
 ) -> dict[str, How]:
     """All settings to measure: the modes and the named settings. A named setting replaces a mode of
-    the same name. shared: arguments for all settings that do not set them themselves."""
+    the same name. shared: arguments for all settings that don't set these arguments themselves."""
     return {
         name: {**shared, **how}
         for name, how in ({mode: {"mode": mode} for mode in modes} | {**named}).items()
@@ -120,8 +120,8 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class QueryInputs:
-    """Questions in the form for `query`: q texts, and (q, dim) float32 vectors if vectors are
-    needed."""
+    """Questions in the form that `query` takes: q texts, and (q, dim) float32 vectors if vectors
+    are needed."""
 
     texts: list[str]
     vectors: Matrix | None
@@ -140,8 +140,8 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
 def prepare_questions(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
-    """The questions in the form for `query`. If vectors are needed, each question has its own
-    vector, or a vector that the collection's embedding function computes."""
+    """The questions in the form that `query` takes. If vectors are needed, each question has its
+    own vector, or a vector that the collection's embedding function computes."""
     texts = [question.query for question in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 

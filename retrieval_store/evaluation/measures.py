@@ -6,18 +6,18 @@ computes how good the hits of each question are: recall@k, MRR@k and nDCG@k.
 - recall: Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, chapter 8.
 - MRR: Voorhees, The TREC-8 Question Answering Track Report, 1999.
 - nDCG: Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (4),
-  2002. As trec_eval has it, a gain is the grade itself, and the hit at each rank, from 1 on, counts
-  1 / log2(rank + 1) of its gain.
+  2002. As in trec_eval, the gain of a hit is its grade; it is multiplied by 1 / log2(rank + 1),
+  where rank counts from 1.
 
 `intervals_of_means` computes confidence intervals of means over questions, by the bootstrap: Efron
-and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. All n
-questions are resampled with replacement, again and again; the interval contains the central share
+and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. Again and
+again, n of the n questions are drawn with replacement; the interval contains the central share
 `confidence` of the means. The columns of one call are resampled together, question by question. So
 the interval of a difference is a paired interval: the difficulty of a question, which affects all
 settings, cancels out.
 
 An `Evaluation` has the measures of each setting, the values of each question, and the differences
-between two settings (`Comparison`); `print` shows them as tables of plain text.
+between two settings (`Comparison`); `print` shows these as tables of plain text.
 """
 
 import json
@@ -102,7 +102,8 @@ class Question:
 
 def questions_of(questions: Any) -> tuple[Question, ...]:
     """Questions, from a list of dicts or from the path of a file of JSON lines. Raises
-    InvalidArgumentError for an invalid question, and names its position in the list or the file."""
+    InvalidArgumentError for an invalid question; the message names the question's position in the
+    list or the file."""
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
@@ -273,16 +274,16 @@ def discounted_gain(gains: Floats) -> Floats:
 
 
 def _share_of(gains: Floats, ideal: Floats) -> Floats:
-    """(q,): nDCG. gains: the grades of the hits, the best hits first; ideal: the greatest grades of
-    the expected ids, in descending order. Grades are first divided by the question's greatest
-    grade, so that no sum overflows."""
+    """(q,): the nDCG of each question. gains: the grades of the hits, the best hits first; ideal:
+    the greatest grades of the expected ids, in descending order. Grades are first divided by the
+    question's greatest grade, so that no sum overflows."""
     greatest = ideal[:, :1]
     return discounted_gain(gains / greatest) / discounted_gain(ideal / greatest)
 
 
 def _pad_rows(rows: Sequence[Sequence[float]], k: int) -> Floats:
-    """The rows as a matrix with zeros at the ends of shorter rows. It has at most k columns, and at
-    most as many as the longest row has numbers."""
+    """The rows as a matrix with zeros at the ends of shorter rows. The matrix has at most k
+    columns, and no more than the longest row has numbers."""
     width = min(k, max(map(len, rows)))
     padded = np.zeros((len(rows), max(width, 1)))
     for row, values in zip(padded, rows, strict=True):
@@ -298,7 +299,7 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
     """(m, 2): the low and the high end of the confidence interval of each column's mean. values:
     (q, m).
 
-    With the same seed the same questions are drawn, whatever the columns are.
+    The same seed draws the same questions, independent of the columns.
     """
     means = values.mean(axis=0)
     apart = values - means  # so that columns of one value have intervals without rounding
@@ -408,7 +409,7 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """The difference and the numbers of questions, in a line."""
+        """The mean difference and the numbers of better, worse and equal questions, in one line."""
         difference, called = self.difference, name_of_measure(self.measure, self.k)
         return (
             f"{called}: {self.second} - {self.first} = {format_difference(difference.mean)} "

@@ -1,10 +1,12 @@
-"""The interface for packages that implement a store in another process or serve a store. It
-complements the public names. "Write a store" in the docs says what each name promises.
+"""The interface for packages that implement a store in another process, or serve a store. Its names
+complement the public names of `retrieval_store`. "Write a store" in the docs says what each name
+promises.
 
 `stores` has the protocols of a store, and its records and results; `queries` has queries; `base`
 has base classes for a small store. Packages around the core import only the names of this package.
-They import neither its modules nor the modules that define the names. This package may use all of
-the core but `chromadb`, `cli` and `conformance`; no other package of the core imports it.
+They import neither the modules of this package nor the modules that define the names. This package
+may import all of the core except `chromadb`, `cli` and `conformance`; no other package of the core
+imports `extension`.
 """
 
 from importlib import import_module

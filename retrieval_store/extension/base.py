@@ -1,5 +1,7 @@
-"""Base classes of a small store. `BaseStore` and `BasePoints` derive all methods from a few, and
-read all points for each call. `ScanRanker` ranks points that are in memory."""
+"""Base classes of a small store. `BaseStore` and `BasePoints` implement all methods by a few
+methods of a subclass, and read all points for each call. `ScanRanker` ranks points that are in
+memory.
+"""
 
 import sys
 import time
@@ -81,7 +83,7 @@ __all__ = ["BasePoints", "BaseStore", "ScanRanker"]
 class ScanRanker:
     """A `Ranker` that scans points in memory. It ranks by nearness to dense vectors, and by the
     words of texts. points: all points, in the order of insertion, with all their fields; metric:
-    the distance of their vectors, in the space "". Raises InvalidArgumentError for any other
+    the distance of the points' vectors, in the space "". Raises InvalidArgumentError for any other
     scoring or space, and DimensionMismatchError for query vectors of another length."""
 
     def __init__(self, points: Points, metric: Metric) -> None:
@@ -94,7 +96,7 @@ class ScanRanker:
         return self._rank(step, np.arange(len(self._points.ids)))
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step with one query. Only points in at least one of these rankings are
+        """Like `rank`, for a step with one query. Only points in at least one of these rankings are
         candidates."""
         found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
@@ -117,7 +119,7 @@ class ScanRanker:
         ]
 
     def order(self, items: Ints) -> Ints:
-        """The items themselves, since an item is the point's position in the order of insertion."""
+        """The items unchanged, since an item is the point's position in the order of insertion."""
         return items
 
     def labelling(
@@ -197,10 +199,10 @@ class ScanRanker:
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
-        """The words of a query; the idf of each distinct word; (words, points), the contributions
-        of the words to the points' BM25 scores; and the idf of a word that occurs in a single
-        document. The numbers equal those of a local store, which computes parts of a document's
-        score in float32."""
+        """Four values: the words of a query; the idf of each distinct word; (words, points) the
+        contributions of the words to the points' BM25 scores; and the idf of a word that occurs in
+        a single document. The numbers equal those of a local store, which computes parts of a
+        document's score in float32."""
         query_words = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
@@ -306,7 +308,7 @@ class BaseStore(ABC):
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[PointsBackend]:
         """A context manager that yields the points of the collection, not a copy. Other clients may
-        change or delete them meanwhile."""
+        change or delete the points meanwhile."""
         yield self.points(collection_id)
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
@@ -338,7 +340,7 @@ class BasePoints(ABC):
 
     Ids are strings. `read` returns, and `write` gets, points with all their fields: payloads,
     documents, uris, and the vectors in "". The vectors are (n, dim) float32, with a row of NaN for
-    a point without a vector. dim is the dimension, and 0 while the dimension is None.
+    a point without a vector. dim is the value of `dimension`, or 0 while that is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there

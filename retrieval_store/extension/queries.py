@@ -118,8 +118,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def class_named(name: str) -> type | None:
     """The dataclass of this name that can occur in a message from another process: a part of a
-    query, a filter, points, or a result of a store. None for any other name, so that data from
-    outside cannot choose which code runs.
+    query, a filter, points, or a result of a store. Returns None for any other name, so that data
+    from outside cannot choose which code runs.
 
     Args:
         name: the `__name__` of the class.

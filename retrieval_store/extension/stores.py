@@ -170,7 +170,8 @@ def projection_of(
     """The points that have a vector in a dense space, projected to the plane in which the vectors
     vary most, and their values at the path. points: in the order of insertion, with the vectors of
     the space, and with payloads if there is a path. seed: if there are very many vectors, the seed
-    of the sample from which the plane is computed. `total` is the number of projected points."""
+    of the sample from which the plane is computed. `total` of the result is the number of projected
+    points."""
     vectors = (points.vectors or {}).get(space)
     if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
         return nothing_in(path)

@@ -5,8 +5,8 @@ interpreted. An engine that caches values of all points uses columns as keys. `w
 items that a column has for one point; a condition holds for the point if it holds for any of these
 items.
 
-Loose readings (1 equals 1.0) are for the filters of `Collection`; except for "as it is", null
-counts as missing:
+Loose readings (1 equals 1.0) are for the filters of `Collection`. Null counts as missing, except in
+"as it is":
 
 - "whole": the value, if it is a scalar;
 - "element": the elements of a list;
@@ -17,7 +17,7 @@ counts as missing:
 Strict readings are for Qdrant's filters. They contain the same items as a payload index of that
 type:
 
-- the types "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
+- the types "keyword", "integer", "float" and so on: the value, or each element of a list, that has
   this type; other values are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;
 - "anything": any value except null, or each element of a list;
 - "size": the number of elements; "null": whether the value is null or contains null. For these two,
@@ -63,8 +63,9 @@ def read_items(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
     """The items that a reading extracts from some values: the number of items in each value (None:
-    one item in each), and all items in order. kinds: the values' types or a superset. Items that
-    are None, or of a type that the reading ignores, match no condition (except with "as it is")."""
+    one item in each), and all items in order. kinds: a set that contains the types of the values.
+    Items that are None, or of a type that the reading ignores, match no condition (except with "as
+    it is")."""
     match reading:
         case "as it is" | "whole":
             return None, values
@@ -321,8 +322,7 @@ class TokensAt:
 @final
 @dataclass(frozen=True, slots=True)
 class ElementsAt:
-    """The objects in lists at a path. asked: the columns within each object that the condition
-    uses."""
+    """The objects in lists at a path. asked: the columns within each object that conditions use."""
 
     path: JsonPath
     asked: tuple["Column", ...]

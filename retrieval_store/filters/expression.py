@@ -1,9 +1,9 @@
 """The filter expression language: every dialect is parsed into it, and stores evaluate only it.
 
-A filter is a tree of these frozen nodes. They define which points match, not how they are found. A
-*path* leads into a payload, with one key for each level. The engine evaluates filters to masks;
-other backends translate them. A point whose payload has no value (or null) at the path matches no
-leaf; negate with `Not`.
+A filter is a tree of these frozen nodes. The nodes define which points match, not how the points
+are found. A *path* leads into a payload, with one key for each level. The engine evaluates filters
+to masks; other backends translate them. A point whose payload has no value (or null) at the path
+matches no leaf; negate with `Not`.
 """
 
 from retrieval_store.filters.leaves import (

@@ -1,21 +1,22 @@
 """Leaves of filter expressions: the conditions on single points, and the checks of expressions.
 
-A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning, for one value
-of the column; a point fulfils the leaf if any of its values does. Any evaluator can test each point
-by `holds`. An evaluator that stores the values of columns passes them to `find_rows` (as
-`KeptValues` and other protocols), which looks up the rows. `bound` returns the closest condition
-that a remote store can evaluate (`Pushdown`).
+A `ColumnLeaf` is a condition on a *column* (`columns`). Its method `holds` tests one value of the
+column; a point fulfils the leaf if any of its values does. Any evaluator can test each point by
+`holds`. An evaluator that stores the values of columns passes the stored values (`KeptValues` and
+other protocols) to `find_rows`, which looks up the rows. `bound` returns the closest condition that
+a remote store can evaluate (`Pushdown`).
 
-Further leaves are conditions on documents (`DocumentLeaf`), which include regular expressions of
-users. RE2 compiles these and limits their size. `InSlice` selects one part of all ids, by hash.
-`AnyElement` contains an expression that a single object in a list must fulfil as a whole.
+Further leaves are conditions on documents (`DocumentLeaf`), which include users' regular
+expressions. RE2 compiles the regular expressions and limits their size. `InSlice` selects a part of
+all ids, by hash. `AnyElement` contains an expression that a single object in a list must fulfil as
+a whole.
 
 `fulfils` evaluates an expression for one point that isn't from the engine. The engine evaluates an
 expression to a mask over all points at once.
 
 `check_expression` checks expressions that users and adapters pass as objects, instead of dicts of a
-dialect. Evaluating an expression is recursive, with one call for each level, and visits a term
-again each time it is used. So `check_expression` limits both depth and size before anything is
+dialect. Evaluation is recursive, with one call for each level; a term that occurs several times is
+evaluated several times. So `check_expression` limits both depth and size before anything is
 evaluated.
 """
 
@@ -81,9 +82,9 @@ class ColumnLeaf(Expression):
 
 
 class ValueLeaf(ColumnLeaf):
-    """A condition on the payload values at `path`. `reading` defines how they are interpreted; by
-    default they are unchanged. A missing value and null are both None, which no leaf of the
-    language matches."""
+    """A condition on the payload values at `path`. `reading` defines how the values are
+    interpreted; by default they are unchanged. A missing value and null are both None, which no
+    leaf of the language matches."""
 
     __slots__ = ()
     path: PayloadPath
@@ -91,8 +92,8 @@ class ValueLeaf(ColumnLeaf):
 
 
 def _checked_terms(node: Expression) -> tuple[Expression, ...]:
-    """The terms of a combination. Raises InvalidFilterError unless they are a tuple or list,
-    because they are read more than once."""
+    """The terms of a combination. Raises InvalidFilterError unless the terms are a tuple or a list:
+    an iterator could be read only once."""
     terms = terms_of(node)
     if not isinstance(terms, tuple | list):
         raise InvalidFilterError(
@@ -288,8 +289,8 @@ def compile_pattern(pattern: str) -> Any:
     """Compile an RE2 pattern. Raises InvalidFilterError for a pattern that RE2 rejects, or that
     exceeds the limits on the length, depth or size of users' patterns.
 
-    RE2 needs time linear in the text. When RE2's cache of states has reached its memory limit, RE2
-    goes on with a slower method without this cache, so a result is never wrong.
+    RE2 needs time linear in the text. When RE2's cache of states reaches its memory limit, RE2
+    continues with a slower method that needs no cache. The result is the same.
     """
     if len(pattern) > MAX_PATTERN:
         raise InvalidFilterError(

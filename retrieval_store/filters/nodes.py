@@ -1,9 +1,9 @@
 """The nodes of expressions that aren't about values: combinations, ids, and whether a point has a
 vector.
 
-A filter is a tree of frozen nodes, which define which points match, not how they are found. A node
-that isn't a combination is a *leaf*. Only `evaluate_expression` defines the meaning of
-combinations. An evaluator passes it a function that evaluates leaves, for one point or for many
+A filter is a tree of frozen nodes, which define which points match, not how the points are found. A
+node that isn't a combination is a *leaf*. Only `evaluate_expression` defines the meaning of
+combinations. Each evaluator passes its own function to evaluate leaves, for one point or for many
 rows at once.
 """
 

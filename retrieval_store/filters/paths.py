@@ -1,8 +1,8 @@
-"""Paths into payloads, of two types, and the values at their ends.
+"""Two types of paths into payloads, and the functions that find the values at the end of a path.
 
 A `PayloadPath` is a tuple of keys, one for each level of objects. A path of a single key with dots,
-such as ("a.b",), means that key if the payload has it, otherwise the path ("a", "b"). It never
-leads into a list.
+such as ("a.b",), means that key if the payload has it, otherwise the path ("a", "b"). A
+`PayloadPath` never leads into a list.
 
 A `JsonPath` is one of Qdrant's paths: dots always separate keys, and lists are entered by explicit
 steps, as in `a.b`, `a[].b`, `a[0]`.
@@ -60,7 +60,7 @@ FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
 def split_dotted(path: PayloadPath) -> PayloadPath | None:
-    """For a path of a single key with dots, the keys between the dots; None for any other path."""
+    """The keys between the dots, for a path of a single key with dots; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
     keys = tuple(path[0].split("."))

@@ -1,9 +1,9 @@
 """Conditions on payload values: equal to some values, within bounds, or containing texts or tokens.
 
-Each condition is implemented once, for any column of values. If two types of nodes share a
-condition, it is in a base class (`Equality`, …). Nodes with a column (`Equals`, `Between`, …) are
-created by the Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …) are
-for users and for `where`; their class determines the reading.
+Each condition is implemented once, for any column of values. A condition that two types of nodes
+share is in a base class (`Equality`, …). The Qdrant API, which distinguishes types, creates nodes
+with a column (`Equals`, `Between`, …). Nodes with a path (`OneOf`, `Range`, …) are for users and
+for `where`; their class determines the reading.
 """
 
 import math
@@ -385,8 +385,8 @@ class TextRange(ValueLeaf):
                 )
 
     def sides(self) -> "Iterator[tuple[_Side, str, int | None]]":
-        """Yield the sides that have a bound, each with its bound. The third item is the bound as a
-        time, None if it isn't a time."""
+        """Yield the sides that have a bound. Each item is the side, its bound, and the bound as a
+        time, None if the bound isn't a time."""
         from retrieval_store.filters.dates import time_in
 
         for side in _SIDES:
@@ -395,7 +395,7 @@ class TextRange(ValueLeaf):
                 yield side, bound, time_in(bound)
 
     def begins_as_time(self) -> bool:
-        """Whether the bounds look like times. Only their beginnings are tested."""
+        """Whether the bounds look like times, judged by their first characters."""
         bounds = (self.gt, self.gte, self.lt, self.lte)
         return all(bound is None or _DAY.match(bound) for bound in bounds)
 
@@ -421,8 +421,8 @@ class TextRange(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A side of a range. compare: compares a value with the bound. is_lower: whether this is the
-    lower bound. bisect: finds the position of the bound in sorted values."""
+    """One side of a range. compare: compares a value with the side's bound. is_lower: whether this
+    is the lower bound. bisect: finds the position of the bound in sorted values."""
 
     name: str
     compare: Callable[[Any, Any], Any]
@@ -574,8 +574,8 @@ def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expressi
 
 def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
     """Yield the terms, with each Or replaced by its terms. With `negated`, each negated Or is
-    replaced by the negations of its terms. So the two halves of a `contains` can be joined with
-    other terms."""
+    replaced by the negations of its terms. So the two conditions that `contains` consists of can be
+    joined with other terms."""
     for term in terms:
         inner = term.term if negated and isinstance(term, Not) else term
         if isinstance(inner, Or) and (inner is not term) == negated:

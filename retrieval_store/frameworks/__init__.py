@@ -1,13 +1,14 @@
-"""The interface for adapters to frameworks, beside the public names; an adapter itself only speaks
-its framework's language.
+"""The interface for adapters to frameworks, in addition to the public names. An adapter only
+translates between its framework and this interface.
 
-`collection` opens the collection that a framework's arguments name, checks ids and numbers, and has
-the metadata keys that adapters reserve. It also wraps embedding functions and sparse models, builds
-filter expressions, and diversifies results. Adapters import the names of this package, and none of
-its modules. This package may use public names (Client, Collection, filter expressions and errors),
-the checks of arguments and settings of `api`, `base`, and the filter parser of `qdrant`; nothing of
-the engine and no framework. No module of the core imports it. A name is loaded when it is first
-used, since packages around the core need few of them.
+`collection` opens the collection that a framework's arguments name, checks ids and numbers, and
+defines the metadata keys that adapters reserve. It also wraps embedding functions and sparse
+models, builds filter expressions, and diversifies results. Adapters import the names of this
+package, and none of its modules. This package may import public names (Client, Collection, filter
+expressions and errors), `base`, from `api` the checks of arguments and settings, and the filter
+parser of `qdrant`. It imports nothing from the engine, and no framework. No module of the core
+imports this package. A name is loaded when it is first used, since packages around the core need
+few of them.
 """
 
 from importlib import import_module

@@ -1,16 +1,16 @@
 """How frameworks use a collection: how they open it, and which data they pass to it and store in
 it.
 
-`open_collection` opens a collection in a directory, on a cluster, of a client, or in memory.
-Arguments that frameworks pass on from their users are checked; `query_options` translates the
-arguments that `Collection.query` takes in another form. It also wraps embedding functions for
+`open_collection` opens a collection in a directory, on a cluster, of a client, or in memory. This
+module checks the arguments that frameworks pass on from their users; `query_options` translates
+those that `Collection.query` takes in another form. The module also wraps embedding functions for
 frameworks (`WrappedFunction`), calls models of sparse vectors, and checks the texts that an adapter
 embeds itself.
 
 A translator of a framework's filters makes an expression for each operator. An `Operand` checks the
-values of comparisons. The framework decides which values an operator takes, and how an error
-message begins; we add the values that would be right. `parse_filters` takes filters that aren't a
-framework's own. `diversify` selects results by maximal marginal relevance.
+values of comparisons. The translator decides which values an operator takes, and how an error
+message begins; an `Operand` adds the values that would be right. `parse_filters` parses filters in
+other forms than the framework's. `diversify` selects results by maximal marginal relevance.
 
 One collection serves several frameworks. A framework's text is stored as the document, and its
 metadata as the metadata: every front and framework reads and filters these. Other data that a
@@ -95,8 +95,8 @@ class OpenedCollection:
 
     collection: the collection. client: the client that was opened for it; None if the caller passed
     a client or a collection. owner: the client to which the collection belongs; None if the caller
-    passed a collection. settings_left: if this object has deleted the collection, its settings,
-    with which `again` creates it.
+    passed a collection. settings_left: the settings of the collection if this object has deleted
+    it; `again` creates the collection with them.
     """
 
     collection: Collection
@@ -111,8 +111,8 @@ class OpenedCollection:
             self.client.close()
 
     def delete_collection(self) -> "OpenedCollection":
-        """Delete the collection, with all that is in it, and keep its settings. Returns the object
-        that replaces this object.
+        """Delete the collection with its contents, and keep its settings for `again`. Returns the
+        object that replaces this object.
 
         Raises:
             NotFoundError: the collection doesn't exist any more.
@@ -129,8 +129,8 @@ class OpenedCollection:
         return replace(self, settings_left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
-        """The collection, created again with its settings if it was deleted by this object. Returns
-        the object that replaces this object.
+        """The opened collection. If this object has deleted the collection, it is created again
+        with its settings. Returns the object that replaces this object.
 
         Args:
             make: `open_collection` with its original arguments, except for the location: it is
@@ -166,8 +166,8 @@ def open_collection(
     create: bool = True,
     sparse_model: Any = None,
 ) -> OpenedCollection:
-    """Open a collection, or create it if it doesn't exist. Its location is one of `path`, `url`,
-    `client` and `collection`; if all of these are None, it is in memory.
+    """Open a collection, or create it if it doesn't exist. One of `path`, `url`, `client` and
+    `collection` says where the collection is; if all of these are None, it is in memory.
 
     A `collection` is used unchanged. If it is passed, `name`, `metadata`, `embedding_function`,
     `check_model` and `create` are ignored.
@@ -184,8 +184,8 @@ def open_collection(
             existing collection must agree with it.
         metadata: the metadata of a new collection. The metadata of an existing collection aren't
             compared with them.
-        embedding_function: computes the vectors. A new collection stores the name of its model; for
-            an existing collection the stored name is compared.
+        embedding_function: computes the vectors. A new collection stores the name of the function's
+            model; an existing collection must have stored the same name.
         check_model: False to skip that comparison.
         create: whether a missing collection is created.
         sparse_model: makes sparse vectors, for which the collection must have a space.
@@ -246,7 +246,7 @@ def _check_is_collection(collection: Any) -> None:
 def _refuse_other_settings(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
-    """Raise ConflictError if the collection has other settings than the requested settings."""
+    """Raise ConflictError if the collection's settings differ from the requested settings."""
     stored = all_settings(collection._record())
     required, _ = split_function(_with_distance(configuration, distance, {}), DEFAULT)
     for name, value in merge_given(stored, given_settings(required, None)).items():
@@ -320,9 +320,9 @@ def _existing(
     sparse_model: Any,
     using: dict[str, Any],
 ) -> Collection:
-    """The existing collection, if it has the requested settings. Raises NotFoundError if it does
-    not exist, even if it is deleted during the checks. If the passed function isn't the
-    collection's function, the collection embeds texts with its own function."""
+    """The existing collection, if it has the requested settings. Raises NotFoundError if the
+    collection does not exist, or is deleted during the checks. If the passed function isn't the
+    collection's function, the collection embeds texts with its stored function."""
     unchecked = client.get_collection(name, **{**using, "check_model": False})
     _require_sparse(unchecked, sparse_model)
     function = using["embedding_function"]
@@ -334,9 +334,9 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether the collection has stored a function, but this function has neither a name nor a
-    model for a comparison. In that case a warning is logged. A collection may have stored a
-    registered function although its vectors have another origin."""
+    """Whether the collection has stored a function, but the passed function has neither a name nor
+    a model by which it could be compared. In that case a warning is logged, and no error is raised:
+    the collection's vectors may have another origin than the stored function."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):
         return False
@@ -395,10 +395,10 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Translate options, which frameworks pass on one by one, into arguments of `Collection.query`.
 
     Args:
-        options: arguments of `Collection.query`, and the following options. "search_params":
-            the search parameters of Qdrant, as its model or a dict; only "hnsw_ef" and "exact" have
-            a meaning here. "fusion", "alpha" and "depth": parts of the mode "hybrid", which become
-            a `Hybrid`. "group_size": the size of the groups of `group_by`. "rerank_from" and
+        options: arguments of `Collection.query`, and the following options. "search_params": the
+            search parameters of Qdrant, as its model or a dict; only "hnsw_ef" and "exact" have a
+            meaning here. "fusion", "alpha" and "depth": the fields of a `Hybrid`, which becomes the
+            mode. "group_size": the size of the groups of `group_by`. "rerank_from" and
             "rerank_query": the candidates and the query of `rerank`. An option that is None counts
             as omitted.
 
@@ -406,9 +406,9 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
         The arguments of `Collection.query`.
 
     Raises:
-        InvalidArgumentError: an option without the argument to which it belongs; `search_params`
-            that contradict `ef` or `exact`; an invalid value.
-        InvalidTypeError: `search_params` of another type, or without a meaning here.
+        InvalidArgumentError: an option is passed without the argument to which it belongs;
+            `search_params` contradict `ef` or `exact`; a value is invalid.
+        InvalidTypeError: `search_params` have a wrong type, or no meaning here.
     """
     how = {name: value for name, value in options.items() if value is not None}
     translated = _search_params_of(how.pop("search_params", None))
@@ -421,7 +421,7 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, in which options that are parts of `mode`, `group_by` or `rerank` are moved into
+    """The options, after those that are parts of `mode`, `group_by` or `rerank` are moved into
     these arguments."""
     arguments = {name: value for name, value in options.items() if name not in _PARTS}
     parts = {name: value for name in _PARTS if (value := options.get(name)) is not None}
@@ -504,7 +504,7 @@ class WrappedFunction:
     text or for several."""
 
     def __init__(self, function: Any, argument: str = "function") -> None:
-        """Wrap a function, or a registered function, which is created here.
+        """Wrap a function. A registered name is first turned into its function.
 
         Args:
             function: a function that takes a list and returns a vector for each item, or the name
@@ -520,8 +520,8 @@ class WrappedFunction:
         check_ready(self.function)
 
     def embed(self, inputs: Sequence[Any]) -> list[list[float]]:
-        """A vector for each input. The function gets a list; texts are plain strings. Its errors
-        are raised unchanged."""
+        """A vector for each input. The function gets a list, in which texts are plain strings.
+        Errors of the function are raised unchanged."""
         return _lists_of(self.function, inputs)
 
     def embed_query(self, text: str) -> list[float]:
@@ -559,12 +559,12 @@ def check_sparse_model(model: Any, name: str) -> Any:
     """The model of sparse vectors, unchanged, or None if `model` is None.
 
     Args:
-        model: an embedding function of ours that makes sparse vectors, an object with
-            `embed_documents` and `embed_query` like LangChain's, or a function of LlamaIndex's.
+        model: a sparse embedding function of this package, an object with `embed_documents` and
+            `embed_query` as in LangChain, or a function as in LlamaIndex.
         name: the name of the argument, for the message.
 
     Raises:
-        InvalidTypeError: the model is anything else.
+        InvalidTypeError: the model is none of these.
     """
     alike = hasattr(model, "embed_documents") or callable(model)
     if model is None or (alike and not isinstance(model, type)):
@@ -577,14 +577,14 @@ def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -
     `query_sparse` of a Collection.
 
     Args:
-        model: as in `check_sparse_model`. A function of LlamaIndex's returns lists of indices and
+        model: as in `check_sparse_model`. A function as in LlamaIndex returns lists of indices and
             lists of values.
         texts: the texts to embed.
         queries: whether the texts are queries, which some models embed in another way.
 
     Raises:
-        EmbeddingFunctionError: the number of vectors differs from the number of texts, or the
-            number of lists of values from the number of lists of indices.
+        EmbeddingFunctionError: the model returned a wrong number of vectors, or not as many lists
+            of values as lists of indices.
     """
     output = _call_sparse_model(model, list(texts), queries)
     if _is_columns(output):
@@ -622,7 +622,7 @@ def _call_sparse_model(model: Any, texts: list[str], queries: bool) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The operand of a framework's comparison, checked for use in an expression. Error messages
+    """Checks the operand of a framework's comparison for use in an expression. Error messages
     contain the comparison, its value, and what would be right.
 
     path: the keys that lead to the field. value: the operand, unchecked. subject: the beginning of
@@ -676,8 +676,8 @@ def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expre
 
 
 def _always(node: Expression) -> bool | None:
-    """Whether an expression holds for every point, independent of the point's content: True for all
-    points, False for no point, None if it depends on the point."""
+    """Whether an expression matches all points (True), no point (False), or depends on the point's
+    content (None)."""
     match node:
         case And(terms):
             return _enough([_always(term) for term in terms], len(terms))
@@ -694,7 +694,8 @@ def _always(node: Expression) -> bool | None:
 
 
 def _enough(terms: list[bool | None], count: int) -> bool | None:
-    """Whether at least `count` of the terms hold; None if that depends on the point."""
+    """Whether at least `count` of the terms match: True for all points, False for no point, None if
+    that depends on the point."""
     if terms.count(True) >= count:
         return True
     return False if len(terms) - terms.count(False) < count else None
@@ -702,7 +703,7 @@ def _enough(terms: list[bool | None], count: int) -> bool | None:
 
 def _parse(value: Any, name: str, under: str | None) -> Expression | None:
     """The checked expression of a filter; None if the filter restricts nothing. name: the name of
-    its argument; under: see `parse_filters`."""
+    the argument with the filter; under: see `parse_filters`."""
     expression = _expression_of(value, name)
     if expression is None or _always(expression) is True:
         return None
@@ -739,8 +740,8 @@ def _below(key: str, node: Expression) -> Expression:
 
 
 def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
-    """A condition on a field below the key `under`. A name with dots is a path, unless there is a
-    key with exactly that name."""
+    """A condition on a field below the key `under`. A name with dots is read as a path, unless a
+    payload has a key with exactly that name."""
     moved: Expression = replace(leaf, path=(key, *path))
     way = split_dotted(path)
     if way is None:
@@ -784,8 +785,8 @@ def refuse_depth(depth: int, nested: str) -> None:
 
 
 def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:
-    """Select k vectors that are near the query and unlike each other, in the order of selection, by
-    maximal marginal relevance.
+    """Select k vectors that are near the query and dissimilar to each other, by maximal marginal
+    relevance.
 
     Args:
         query: (dim,) numbers.
@@ -794,7 +795,7 @@ def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) ->
         lambda_mult: from 0 (only variety counts) to 1 (only nearness counts).
 
     Returns:
-        The positions of the selected vectors.
+        The positions of the selected vectors, in the order of selection.
     """
     if len(vectors) == 0:
         return []

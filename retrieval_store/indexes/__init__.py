@@ -1,10 +1,10 @@
 """Finding nearest vectors: exactly (`exact`), by quantized codes (`quantized`), or by an index
-(`hnsw`). Codes have proven error bounds; if a recall below 1 is wanted, standard errors are used
-instead.
+(`hnsw`). Codes have proven error bounds. If a recall below 1 is wanted, standard errors take the
+place of these bounds.
 
-The scans are compiled (`native`). An index is a class with a registered name. It identifies vectors
-by numbers. It has no access to points or filters, and uses only its own files. The package is
-allowed to import `base` and `errors`.
+The scans are compiled (`native`). An index is a class with a registered name, which identifies
+vectors by numbers. An index has no access to points or filters, and uses only its own files. The
+package is allowed to import `base` and `errors`.
 """
 
 from importlib.util import find_spec
@@ -59,10 +59,10 @@ class VectorIndex(Protocol):
 
     Any number of threads can search at the same time, while one thread saves. While a thread adds
     vectors, the engine lets no other thread use the index. settings: the user's settings, JSON
-    values; the class rejects unknown settings with a ValueError. They come from the store, which
-    may be from an untrusted source. So a class in a plugin must promise by `self_contained = True`
-    that it accesses no host, environment variable or file, whatever the settings are. Only the
-    files that `save` and `load` get are allowed. Without this promise the class isn't used.
+    values; the class rejects unknown settings with a ValueError. The settings come from the store,
+    which may be from an untrusted source. So a class in a plugin must promise by `self_contained =
+    True` that it accesses no host, environment variable or file, whatever the settings are. Only
+    the files that `save` and `load` get are allowed. A class without this promise isn't used.
 
     If a package that the class needs isn't installed, only `add` and `load` fail, with a
     PluginError that says what to install. Settings can be checked and stored without the package.
@@ -74,13 +74,13 @@ class VectorIndex(Protocol):
         """The number of vectors in the index."""
 
     def add(self, rows: Matrix) -> None:
-        """Add (n, dim) float32 rows. They get the next numbers."""
+        """Add (n, dim) float32 rows, which get the next numbers."""
 
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
         """The numbers, int64 (q, m), and distances, float32 (q, m), of the vectors nearest to each
-        query, nearest first. queries: (q, dim) float32. m is `count`, or less if fewer can be
-        found. A larger `count` raises the recall of the first results. Distances are squared for
-        "l2", 1 - dot for "ip", 1 - cos for "cosine", up to float32 rounding."""
+        query, nearest first. queries: (q, dim) float32. m is `count`, or less if the index finds
+        fewer vectors. A larger `count` raises the recall of the first results. Distances are
+        squared for "l2", 1 - dot for "ip", 1 - cos for "cosine", up to float32 rounding."""
 
     def save(self, path: Path) -> None:
         """Write the whole index to a new file."""
@@ -106,8 +106,8 @@ class VectorIndex(Protocol):
 @runtime_checkable
 class KnowsVectors(Protocol):
     """An optional interface of an index, with which verification compares the index's vectors with
-    the stored vectors. If an index doesn't implement it, each stored vector is searched for
-    instead, and the results are checked."""
+    the stored vectors. For an index without this interface, verification searches for each stored
+    vector, and checks the results."""
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         """Whether each of these (n, dim) float32 rows equals the index's vector: (n,) bool. The

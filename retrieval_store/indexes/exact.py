@@ -1,4 +1,4 @@
-"""Finds the exact nearest neighbours of queries, by the vectors themselves.
+"""Finds the exact nearest neighbours of queries, by comparing the vectors themselves.
 
 A first scan in float32 selects candidates; the distances of candidates are then computed in
 float64. For a few queries the scan is a compiled function with its own error bounds
@@ -15,32 +15,30 @@ Symbols: x is a row, q the query, n their dimension. fl(·) is the float32 resul
 and u = 2⁻²⁴ is the unit roundoff. d is the exact value by which rows are ranked (less is nearer), a
 its float32 approximation, and e a bound of the error, |a - d| ≤ e.
 
-1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
-   γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
-   3.1). Here n + 8 replaces n, for the few operations besides the product.
-2. So, by metric:
-   - "ip": d = -x·q, e = γ |x| |q|;
-   - "cosine": d = -x·q / (|x| |q|), e = γ;
-   - "l2": d = |x|² - 2 x·q, e = γ (|x| + |q|)²; |q|² is left out, since all rows share it.
-   The final distance of "cosine" is 1 + d, rounded in float64; γ also covers this rounding.
-3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have
-   d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
-   a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
+1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with γ = n u /
+   (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1). Here
+   n + 8 replaces n, for the few operations besides the product.
+2. So, by metric: - "ip": d = -x·q, e = γ |x| |q|; - "cosine": d = -x·q / (|x| |q|), e = γ; - "l2":
+   d = |x|² - 2 x·q, e = γ (|x| + |q|)²; |q|² is left out, since all rows share it. The final
+   distance of "cosine" is 1 + d, rounded in float64; γ also covers this rounding.
+3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have d ≤ A
+   + e, so the k-th least d is at most A + e, and a row among the k nearest has a ≤ d + e ≤ A + 2e.
+   All rows with a ≤ A + 2e are candidates (`_within_common`).
 4. If each row has its own e: let L be the k-th least a + e. At least k rows have d ≤ L, so a row
    among the k nearest has a - e ≤ d ≤ L. All rows with a - e ≤ L are candidates
    (`_within_own_bounds`).
-5. "l1": all terms of d = Σ|xᵢ - qᵢ| are positive, so the error is relative to d itself:
-   |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
-   nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
+5. "l1": all terms of d = Σ|xᵢ - qᵢ| are positive, so the error is relative to d itself: |a - d| ≤ γ
+   d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k nearest has a ≤
+   (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. They are
-in one buffer, which later scans reuse, because allocating and filling a dozen small arrays, and
+`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. All of
+these are in one buffer, which later scans reuse: allocating and filling a dozen small arrays, and
 getting their addresses, takes longer than scanning thousands of rows.
 
 `dot_products` lets BLAS split only one float32 product at a time among threads. The threads of BLAS
 wait for each other without releasing their cores. If several threads called BLAS at the same time,
-or other processes kept the cores busy, these threads would block each other. A product then took
-ten to a hundred times as long.
+or other processes kept the cores busy, these threads would block each other. A product would then
+take ten to a hundred times as long.
 """
 
 import math
@@ -97,8 +95,8 @@ class Nearest(NamedTuple):
     """The rows found for one query, nearest first, with distances in float64. chosen: how many of
     these rows are the result, which consists of the k nearest and of rows that tie with the k-th.
     The other rows were only candidates. tied: whether some rows of the result may be at equal
-    distances; such rows are in no particular order. looked: the numbers of rows whose signs, upper
-    bits and distances a search by signs has compared."""
+    distances; rows at equal distances are in no particular order. looked: the numbers of rows whose
+    signs, upper bits and distances a search by signs has compared."""
 
     slots: Ints
     distances: Floats
@@ -108,7 +106,7 @@ class Nearest(NamedTuple):
 
     def share_of(self, true: "Nearest", k: int) -> float:
         """The share of the k nearest rows of `true` (which must not be empty) that this result
-        contains. Other rows at the same distance are counted too."""
+        contains. Rows that tie with the k-th count, too."""
         k = min(k, true.chosen)
         near = self.distances[: self.chosen] <= true.distances[k - 1]
         return min(k, int(np.count_nonzero(near))) / k
@@ -125,8 +123,8 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """The maximum number of candidates that a scan of `count` rows may leave: `count / share`, but
-    at least the number that a good scan leaves for k hits."""
+    """The maximum number of candidates that a scan of `count` rows may leave: `count / share`, or
+    if that is less, the number that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
@@ -158,7 +156,7 @@ class ScanBuffers:
     queries: the number of queries. k: how many nearest rows each query wants. most: a query with
     more candidates than this counts as hard. room: the size of the scratch space in bytes. floor:
     the least score wanted. at: the address of the first struct. room_at: the address of the scratch
-    space. room_offset: its offset in the buffer.
+    space. room_offset: the offset of the scratch space in the buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
@@ -212,7 +210,8 @@ class ScanBuffers:
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def give_back(self) -> None:
-        """Return the buffer to the pool for later scans; it must not be used after that."""
+        """Return the buffer to the pool for later scans. This object must not be used after
+        that."""
         if len(self.buffer) > MAX_POOLED_BYTES:
             return
         if self._size not in _pool and len(_pool) >= MAX_SHAPES:
@@ -280,8 +279,8 @@ GATHER_FACTOR = 1.5
 class Norms:
     """The Euclidean lengths of the rows of a matrix.
 
-    lengths: (n,) float64. safe: whether the products of all rows of such lengths stay within
-    float32's range. longest: the largest length.
+    lengths: (n,) float64. safe: whether the products of all rows stay within float32's range, to
+    judge by these lengths. longest: the largest length.
     """
 
     lengths: Floats
@@ -351,9 +350,9 @@ def nearest(
 
 
 class FloatPass:
-    """A compiled scan over the same rows for any number of queries, one query at a time, in any
-    number of threads. The arguments are the same as those of `nearest`. The matrix itself isn't
-    kept."""
+    """A compiled scan of the same rows for any number of queries, one query at a time, in any
+    number of threads. The arguments are the same as those of `nearest`. The object keeps no
+    reference to the matrix."""
 
     def __init__(self, matrix: Stored, metric: Metric, k: int, slots: Ints | None) -> None:
         self._metric, self.k = metric, k
@@ -368,7 +367,7 @@ class FloatPass:
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all rows that tie with the k-th. matrix: the matrix for which
-        this object was created; it can be at another address."""
+        this object was created; its memory may have been mapped at another address since then."""
         hits = self._by_pass(query, matrix) if self._selects else None
         if hits is None:
             length = length_of(query)
@@ -476,9 +475,9 @@ def exact_distances(
 
 
 def distances_from(query: Matrix, rows: Stored, metric: Metric) -> Floats:
-    """The distances from a vector, (dim,) float32, to the rows of a matrix: (m,) float64. As in
-    hits, they are squared for "l2", 1 - dot for "ip", 1 - cos for "cosine". Equal rows have equal
-    distances."""
+    """The distances from a vector, (dim,) float32, to the rows of a matrix: (m,) float64. The
+    distances are in the form that hits contain: squared for "l2", 1 - dot for "ip", 1 - cos for
+    "cosine". Equal rows have equal distances."""
     return hit_distances(exact_distances(query, length_of(query), rows, None, metric), metric)
 
 

@@ -4,11 +4,11 @@ hnswlib is compiled when it is installed, so it is an extra, imported when the f
 Without it settings can still be checked and stored.
 
 hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
-reads them, and rejects graphs that can't be ours. The parts are then passed to hnswlib in the form
-of a pickled graph. This blocks other threads of the interpreter for a third to half as long as
-hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128 dimensions), 32
-instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46 and 14 ms, while
-creating the parts of a pickle takes 400 and 40 ms.
+reads the files, and rejects graphs that this module can't have written. The parts are then passed
+to hnswlib in the form of a pickled graph. This blocks other threads of the interpreter for a third
+to half as long as hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128
+dimensions), 32 instead of 68 ms for 55 MB. Saving uses `save_index`, which takes 46 and 14 ms for
+these graphs; creating the parts of a pickle takes 400 and 40 ms.
 """
 
 import math
@@ -51,10 +51,10 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class _FileParts:
-    """The content of a graph's file. elements: (n, words), for each vector its links at the lowest
-    level, its components, and its number. levels: (n,), the highest level of each vector. links:
-    the links at higher levels, one row for each vector and level, which begins with the number of
-    links."""
+    """The content of a graph's file. elements: (n, words), for each vector the links at the lowest
+    level, the vector's components, and its number. levels: (n,), the highest level of each vector.
+    links: the links at higher levels, one row for each vector and level, which begins with the
+    number of links."""
 
     header: np.void
     elements: Words
@@ -71,8 +71,8 @@ class HNSWIndex:
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         """dimension: the dimension of the vectors. metric: the metric of their distances. settings:
         max_neighbors (links of a vector; twice that number at the lowest level), ef_construction
-        (candidates when a vector is added), ef_search (the fewest candidates of a search). Raises
-        ValueError for unknown settings and invalid values."""
+        (candidates when a vector is added), ef_search (the least number of candidates of a search).
+        Raises ValueError for unknown settings and invalid values."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")

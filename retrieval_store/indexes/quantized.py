@@ -1,11 +1,11 @@
 """Quantized codes of vectors. With them, a search proves which rows may be among the k nearest.
 
-A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits. It
-also has a bound of the quantization error of the upper halves alone, and a bound for both halves.
-`candidates` searches by codes.
+A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits. With
+a code, two bounds of the quantization error are stored: for the upper halves alone, and for both
+halves. `candidates` searches by codes.
 
 The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
-length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
+length 1 ("cosine"). One part of the row is stored exactly, and only the rest, y, is coded:
 
 - "l2": y = x - c, where the centre c is the mean of many rows. Shifting all vectors by c changes no
   distance.
@@ -16,8 +16,8 @@ length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is 
 
 The steps of coding:
 
-1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). That changes no
-   product, and makes the numbers of a row similar in size. A few large numbers, or many equal
+1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). The rotation changes
+   no product, and makes the numbers of a row similar in size. A few large numbers, or many equal
    numbers, would give bad codes.
 2. Each number is rounded to one of 256 steps from -8 to 8, times a scale of the row. Its upper four
    bits alone represent the middle of one of sixteen intervals. ŷ is the decoded vector, either from
@@ -47,14 +47,14 @@ Symbols: x is a row, q the query (for "cosine" both have length 1), c the centre
 of x, ŷ its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x. p is the part of the
 query that is multiplied with y, and p̂ the value of its digits. u = 2⁻²⁴ is the unit roundoff.
 
-1. The exact score, which is to be approximated:
-   - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
-   - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
-2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
-   |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|, a bound of the error that codes make in the product.
-3. With the rounding errors below, the bound that is computed for each row is
-   e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
-   |y|²/2 for "l2" and t for the others.
+1. The exact score, which is to be approximated: - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 -
+   |p|²/2, as x - q = y - p; - "cosine", "ip": p = q⊥, the query without its component along c, and
+   q·x = t (q·c) + p·y.
+2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives |p·y -
+   p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|, a bound of the error that codes make in the product.
+3. With the rounding errors below, the bound that is computed for each row is e = by_residual · r +
+   by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is |y|²/2 for "l2" and t
+   for the others.
 
 The scan is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
 for a query). The query is rotated like the rows, and converted to digits from -127 to 127. So p̂·ŷ
@@ -233,7 +233,7 @@ class Codes:
     (`native.tile_rows`). low: (m, chunks, 4) uint8, the lower halves, where m = 32 * blocks. rows:
     (m, 4) float32, four numbers for each row: the scale, the residual r of the upper half alone,
     the exact part (t, or |y|² / 2 for "l2"), and |ŷ|. finer: (m,) float32, the residuals of both
-    halves together. signs: (blocks, bytes) uint8, the signs of 32 rows together
+    halves together. signs: (blocks, bytes) uint8, the signs of the 32 rows of each block together
     (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None if the slots are
     consecutive.
     """
@@ -304,8 +304,8 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     """Copy the codes of some rows into one block, in this order. All codes must have the same
-    frame. pieces: codes, and the positions of the wanted rows in them. slots: the slots of all
-    these rows."""
+    frame. pieces: pairs of codes, and the positions of the wanted rows in these codes. slots: the
+    slots of all wanted rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -322,8 +322,8 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """The factors of the signs of the rows in some blocks, and the copies of their sides that are
-    stored with the signs: (n,) float32 each. The copy is NaN for rows without a valid bound."""
+    """The factors of the signs of the rows in some blocks, and the copies of the rows' sides that
+    are stored with the signs: (n,) float32 each. The copy is NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
@@ -369,8 +369,8 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
     """The scores of these rows, estimated from their signs, and their standard errors: (n,) each.
-    They equal those of a compiled scan except for roundings. query: transformed by the frame of
-    these codes."""
+    Except for roundings, the results equal those of a compiled scan. query: a query, transformed by
+    the frame of these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -493,10 +493,10 @@ class SearchGoal(NamedTuple):
 
     most: a query with more candidates is abandoned, because then codes can't distinguish the rows.
     allowed: a bit for each slot, packed into 32-bit words, 1 for slots that can be hits; or a
-    filter that is tested for rows that may be near; None if all slots can be hits. It isn't used
-    for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit (see
-    `exact.nearest`). errors: the number of standard errors by which scores from signs may be wrong
-    for true neighbours, None if only proven bounds of scores are used.
+    filter that is tested for rows that may be near; None if all slots can be hits. `allowed` isn't
+    used for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit
+    (see `exact.nearest`). errors: the number of standard errors by which scores from signs may be
+    wrong for true neighbours, None if only proven bounds of scores are used.
     """
 
     k: int
@@ -577,8 +577,8 @@ def _nearest_by_codes(
     matrix: Stored,
     sharing: int,
 ) -> list[Nearest | None]:
-    """`nearest_by_codes`, computed in this thread alone. sharing: how many threads share the room
-    for candidates."""
+    """Like `nearest_by_codes`, but computed in this thread alone. sharing: how many threads share
+    the room for candidates."""
     hits_by_query: list[Nearest | None] = []
     for first, buffers in _passes(queries, lengths, pieces, goal, matrix, sharing):
         for query in range(buffers.queries):
@@ -592,7 +592,8 @@ class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
     single compiled call. If there are many rows, several calls scan parts of them at the same time
     on several cores, unless another split scan is running. The result is the same, but may have
-    more candidates, because the floor of a part is lower. The matrix itself isn't kept."""
+    more candidates, because the floor of a part is lower. The object keeps no reference to the
+    matrix."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -621,7 +622,8 @@ class CodePass:
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """The k nearest rows, and all rows that tie with the k-th. None if there would be too many
         candidates, or if errors can't be bounded for the length of the query. matrix: the matrix
-        for which this object was created; it can be at another address."""
+        for which this object was created; its memory may have been mapped at another address since
+        then."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -660,8 +662,8 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """Merge the results of several parts of a scan. Rows that aren't among the nearest follow them,
-    because their distances were computed too, and the caller must verify them."""
+    """Merge the results of several parts of a scan. After the nearest rows, the result lists the
+    other rows whose distances were computed, because the caller must verify these, too."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -705,8 +707,8 @@ at_fork(after_in_child=_helpers.forget_after_fork)
 def _distances(
     matrix: Stored, metric: Metric, query: int, widened: int, length: float
 ) -> tuple[float, ...]:
-    """The fields of a DISTANCES structure. query, widened: addresses of the query and of space for
-    its float64 form."""
+    """The fields of a DISTANCES structure. query: the address of the query; widened: the address of
+    space for the query in float64."""
     datatype = DATATYPES[matrix.dtype.char]
     addresses = address(matrix), 0, query, widened, 0
     sizes = len(matrix), 0, matrix.shape[1], datatype

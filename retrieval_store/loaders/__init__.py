@@ -1,10 +1,11 @@
-"""Data loaders: they load the images (or other data) to which URIs point.
+"""Data loaders, which load the images (or other data) to which URIs point.
 
-The input is URIs, which may be untrusted; the output is arrays, texts or None, or a
+A loader takes URIs, which may be untrusted, and returns arrays, texts or None, or raises a
 DataLoaderError. `images` has the loaders of images and texts, and limits the pixels that the
 process decodes at once. `sources` reads files that don't leave a folder; `web` reads public
-addresses before a deadline. `passages` knows the metadata of records that are passages of files.
-`files` opens files for imports and exports, and makes new ones. It may use `base` and `errors`.
+addresses before a deadline. `passages` defines the metadata of records that are passages of files.
+`files` opens files for imports and exports, and creates new files. The package may import `base`
+and `errors`.
 """
 
 from typing import Any, Protocol

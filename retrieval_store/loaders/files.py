@@ -1,8 +1,8 @@
 """Opens regular files for users, and creates new files that appear as a whole or not at all.
 
-A new file lies beside its target under a temporary name until it is complete and synced. Then it
-takes its final name, if no other file has it. If writing ends before, for any reason, nothing
-remains. The names of this module are public.
+A new file lies beside its target under a temporary name until it is complete and synced. Then it is
+renamed to its final name, unless another file has that name. If writing ends early, for any reason,
+no file remains. The names of this module are public.
 """
 
 import os
@@ -30,14 +30,14 @@ __all__ = ["new_directory", "new_file", "open_regular"]
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file for reading. A pipe is refused without waiting for its writer, since it
-    can't be read twice.
+    """Open a regular file for reading. A pipe is refused, since it can't be read twice, without
+    waiting for a process that writes to it.
 
     Args:
         path: the path of the file.
 
     Raises:
-        InvalidArgumentError: it can't be opened, or isn't a regular file.
+        InvalidArgumentError: the file can't be opened, or isn't a regular file.
     """
     try:
         opener = partial(open_plainly, follow=True)
@@ -81,8 +81,8 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
 @contextmanager
 def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     """A context manager that creates a directory; yields its absolute path, and the temporary
-    directory to write files into. The directory appears under its name as a file does with
-    `new_file`.
+    directory to write files into. When the `with` block ends without an error, the complete
+    directory appears durably under its name.
 
     Args:
         path: the path of the directory, which must not exist yet.

@@ -1,4 +1,4 @@
-"""Loads images by their URIs, with Pillow, and texts likewise (`TextLoader`).
+"""Loads images by their URIs, with Pillow, and texts by their URIs (`TextLoader`).
 
 A `Quota` limits how many pixels all threads of the process decode at the same time.
 """
@@ -37,9 +37,9 @@ LOCKS = 32  # that a quota is divided into
 
 class Quota:
     """A quota, for example of pixels that are being decoded. A caller waits until enough of the
-    quota is free. The quota is divided into parts, each a lock, and a caller takes the locks of the
-    parts that it needs. A counter would not be safe: an interrupt at the beginning of a `with`
-    block could prevent its release."""
+    quota is free. The quota is divided into parts; each part is a lock, and a caller takes the
+    locks of the parts that it needs. A counter would not be safe: an interrupt at the beginning of
+    a `with` block could leave it too high."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -51,13 +51,13 @@ class Quota:
         self._locks = [Lock() for _ in range(LOCKS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
-        """The result of `work`, which is called while this amount of the quota is held; all of the
-        quota if the amount is larger."""
+        """The result of `work`, which is called while this amount of the quota is held. If the
+        amount exceeds the quota, the whole quota is held."""
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[Lock]:
-        """The parts that together have this amount: 1, 2, 4 or more adjacent parts. Each call
-        begins at the next group of parts, and after the last group at the first one again."""
+        """The parts that together have this amount: a group of 1, 2, 4 or more adjacent parts.
+        Successive calls use successive groups, and begin again after the last group."""
         needed = 1
         while needed < LOCKS and needed * self._total < amount * LOCKS:
             needed *= 2
@@ -115,12 +115,12 @@ class ImageLoader:
             root: the folder that must contain local files; relative paths are looked up there
                 first.
             max_bytes: the largest size of an image file.
-            max_pixels: the largest number of pixels of an image; a page of a PDF is drawn small
-                enough.
+            max_pixels: the largest number of pixels of an image. A page of a PDF is drawn with at
+                most this number of pixels.
             timeout: the seconds for a whole request.
             private_addresses: whether web servers may have addresses of private networks.
             on_error: "raise" a DataLoaderError that names the uri, or "skip" it, so that the result
-                has None instead; a record to be added with such a uri is left out.
+                has None instead; `add` leaves out a record whose uri is skipped.
             threads: how many images of a call are read at the same time.
             draw: draws a page of a PDF. It gets the bytes of the PDF and the page's number, from 1,
                 and returns the bytes of a picture, or raises DataLoaderError. None draws it in this
@@ -204,8 +204,8 @@ def sources_of(
 def load_all(
     load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[T | None]:
-    """The result of `load` for each URI, and None for each None. An error names the URI; with
-    `on_error="skip"` the result is None instead."""
+    """The result of `load` for each URI, and None where the URI is None. The message of an error
+    names the URI. With `on_error="skip"`, the result is None instead of an error."""
 
     def load_or_skip(uri: str | None) -> T | None:
         if uri is None:
@@ -307,8 +307,8 @@ def _numbers(picture: Any) -> npt.NDArray[np.float64]:
 
 
 def _white(picture: Any) -> float:
-    """The number that means white in this picture. Pictures with 32 bits do not declare it. For
-    them it is the largest number of 1, 8 or 16 bits: the first of these that no pixel exceeds."""
+    """The number that means white in this picture. Pictures with 32 bits do not declare that
+    number. For them it is 1, 255 or 65,535: the first of these that no pixel exceeds."""
     if picture.mode.startswith("I;16"):
         return 65_535.0
     boxes = _boxes(picture.width, picture.height)

@@ -27,8 +27,8 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 
 
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata to show to a person. If a sync of a folder made the record, the keys that only
-    the sync uses are left out."""
+    """The metadata to show to a person. If the record is from a sync of a folder, the keys that
+    only the sync uses are left out."""
     is_of_sync = all(key in metadata for key in OF_SYNC[:2])
     return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
@@ -58,8 +58,8 @@ def _shorten_value(value: Any) -> Any:
 def cite(hit: Any) -> str:
     """The source of a hit, in one line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
 
-    hit: a record from `Collection.iterate`, its metadata, a document of LangChain's, a node of
-    LlamaIndex's, or a point of qdrant-client's. For a file without pages and headings the line
+    hit: a record from `Collection.iterate`, the metadata of a record, a LangChain document, a
+    LlamaIndex node, or a point of qdrant-client. For a file without pages and headings the line
     names the range of characters. Raises InvalidArgumentError for a record that no sync of a folder
     has made.
     """
@@ -123,8 +123,8 @@ def is_same_file_version(other: Mapping[str, Any], metadata: Mapping[str, Any]) 
 
 
 def is_of_folder(point_id: str, metadata: Mapping[str, Any], uri: str | None) -> bool:
-    """Whether a record really has the metadata that a sync of a folder writes: users may have keys
-    of the same names, such as "source"."""
+    """Whether a sync of a folder has written the metadata of a record. (Users may have keys of the
+    same names, such as "source".)"""
     path, digest = metadata.get("path"), metadata.get("hash")
     if not isinstance(path, str) or not isinstance(digest, str) or not is_inside(path):
         return False

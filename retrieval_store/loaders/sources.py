@@ -2,9 +2,9 @@
 
 URIs lead to local files, to data within themselves (`data:`), and to networks whose schemes the
 user lists. Only regular files are read. With a root, only files in it are read, even if other
-processes change links at the same time. A path is resolved first, as always. The resolved path is
-then opened step by step from the open folder `root`, without following links. So a link that is
-inserted in between can make a read fail, but can't make it leave the root.
+processes change links at the same time. A path is resolved first. The resolved path is then opened
+step by step from the open folder `root`, without following links. So a link that another process
+inserts between these steps can make a read fail, but can't lead it out of the root.
 """
 
 import base64
@@ -40,7 +40,7 @@ KERNEL_TYPES = frozenset([
 @contextmanager
 def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     """A context manager that opens the file at a path without buffering. Raises DataLoaderError
-    unless it is a regular file, and below `root` if that is given."""
+    unless it is a regular file; if `root` is given, the file must be below it."""
     _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     with _translate_missing_file(place) as file:
@@ -125,8 +125,8 @@ def _refuse_odd(status: os.stat_result) -> None:
 
 
 def _kernel_type(status: os.stat_result) -> str | None:
-    """The type of a file's file system, if the kernel itself generates the files there, as in
-    /proc; None for other file systems. The kernel reports generated files as regular files."""
+    """The type of a file's file system if the kernel itself generates the files there, as in /proc;
+    None for other file systems. Such files would otherwise be taken for regular files."""
     if status.st_blocks:  # on a disk: there is no need to look further
         return None
     device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"

@@ -1,9 +1,10 @@
-"""Reads URIs from web servers, each within one deadline, and private addresses only where allowed.
+"""Reads URIs from web servers, each before a deadline. Servers with private addresses are refused
+unless they are allowed.
 
 An untrusted URI may lead to public addresses only (`refuse_private`). IANA's special-purpose
-registries for IPv4 and IPv6 define them: an entry counts as private if it isn't globally reachable
-or was withdrawn. The tables are copied here, since the standard library's differ between versions
-of Python.
+registries for IPv4 and IPv6 define which addresses are public: an entry counts as private if it
+isn't globally reachable or was withdrawn. The tables are copied here, since those of the standard
+library differ between versions of Python.
 """
 
 import http.client
@@ -177,9 +178,9 @@ class Web:
         return connection
 
     def connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
-        """Like `socket.create_connection`. The name is looked up once. Its addresses are checked
-        and then used, so that no second lookup can lead elsewhere. All attempts share the remaining
-        time."""
+        """Like `socket.create_connection`. The name is looked up once. The addresses that were
+        found are checked and then used, so that no second lookup can lead elsewhere. All attempts
+        share the remaining time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         addresses = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
@@ -201,7 +202,7 @@ class Web:
 
 
 class _Timely(io.RawIOBase):
-    """Reads from a socket, and waits at most until the deadline."""
+    """A stream that reads from a socket, and waits at most until the deadline."""
 
     def __init__(self, received: Any, connected: socket.socket, deadline: Deadline) -> None:
         self._received, self._connected, self._deadline = received, connected, deadline

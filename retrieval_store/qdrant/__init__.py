@@ -1,15 +1,16 @@
 """The API of qdrant-client: its classes, on our engine or on a Qdrant server.
 
-It translates models of qdrant-client into points, filters and queries of the package `query`, and
-the results back into models. It has no search of its own. `client` has the users' classes.
-`embedded` has the methods on our engine, also for servers (`QdrantService`). `inference` makes
-vectors of texts. `config` checks the configuration of a new collection, `collections` looks a
-collection up, `manage` creates and changes collections and their snapshots, and `strict_mode`
-enforces limits. `filter_parser` parses filters, `payload_indexes` decides which values an index
-has, and `tokenizers` splits texts. `vectors` translates vectors and ids, `operations` writes, and
-`read` reads. `query_parser` builds queries, `answers` makes models of the results, and `refusals`
-has the errors. This package may use `backends`, `plugins`, `embeddings`, `query`, `filters`,
-`indexes`, `base` and `errors`, and needs qdrant-client.
+Requests, given as instances of qdrant-client's model classes, are translated into points, filters
+and queries of the package `query`, and the results back into models. This package has no search of
+its own. `client` has the classes for users. `embedded` has the methods on the engine, also for
+servers (`QdrantService`). `inference` makes vectors of texts. `config` checks the configuration of
+a new collection, `collections` looks a collection up, `manage` creates and changes collections and
+their snapshots, and `strict_mode` enforces limits. `filter_parser` parses filters,
+`payload_indexes` decides which values an index has, and `tokenizers` splits texts. `vectors`
+translates vectors and ids; `operations` writes points, and `read` reads points. `query_parser`
+builds queries, `answers` turns the results into models, and `refusals` has the errors. This package
+may import `backends`, `plugins`, `embeddings`, `query`, `filters`, `indexes`, `base` and `errors`,
+and needs qdrant-client.
 """
 
 from retrieval_store.base.system import telemetry_off

@@ -1,4 +1,5 @@
-"""Answers the queries of a client by the engine, in qdrant-client's models.
+"""Answers the queries of a client by the engine. Requests and results are instances of
+qdrant-client's model classes.
 
 For `why`, `case_of` makes the request to explain a query, with its filters divided into conditions.
 """
@@ -80,7 +81,7 @@ def _ask(
 
 
 def request_of(**fields: Any) -> models.QueryRequest:
-    """A `models.QueryRequest` with these fields. They are checked when they are used, not here."""
+    """A `models.QueryRequest` with these fields, which aren't checked before they are used."""
     return make_model(models.QueryRequest, {**_NOTHING_ASKED, **fields})
 
 
@@ -100,7 +101,7 @@ Answering: TypeAlias = Callable[[HitColumns], Any]  # makes the answer to a quer
 
 
 def response_of(hits: HitColumns) -> rest.QueryResponse:
-    """The hits of a query as a response model."""
+    """The hits of a query as a `QueryResponse`."""
     return make_model(rest.QueryResponse, {"points": models_of(hits)})
 
 
@@ -168,7 +169,7 @@ def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
 
 
 def models_of(hits: HitColumns) -> list[models.ScoredPoint]:
-    """The hits of a query as models."""
+    """The hits of a query as `models.ScoredPoint` objects."""
     ids, versions, scores, payloads, vectors, values = hits
     parts = zip(ids, versions, scores.tolist(), payloads, vectors, values, strict=True)
     return [
@@ -246,9 +247,9 @@ def matrix(
     sample: Any = 10,
     using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
-    """The similarities between some points: their ids, and for each pair of points two indices into
-    these ids, and a score. sample: the number of points; limit: the number of most similar points
-    for each of them."""
+    """The similarities between some points: the ids of the points, and for each pair of points two
+    indices into these ids, and a score. sample: the number of points; limit: for each point, the
+    number of most similar points."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise bad_request(f"{name} is {describe(number)}, expected {least} or more")
@@ -293,8 +294,8 @@ def case_of(
     query: PendingQuery, named: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
     """The request to explain a query. named: the id of the point to explain, or several ids;
-    containing: instead of ids, a text in documents. same: a payload key; each reason then names the
-    hits that have the point's value under this key."""
+    containing: instead of ids, a text that occurs in the points' documents. same: a payload key;
+    each reason then names the hits that have the point's value under this key."""
     opened, request = query.opened, query.request
     ids = None if named is None else _ids_in(named)
     assert query.collections is not None
@@ -324,7 +325,7 @@ def _ids_in(ids: Any) -> list[int | str]:
 def _conditions_of_prefetches(
     opened: CollectionHandle, argument: str, request: Any
 ) -> list[Condition]:
-    """The condition that at least one prefetch can find a point, as a list; empty if there are no
+    """A list with one condition, that at least one prefetch can find a point; empty if there are no
     prefetches. argument: the name of the argument with the prefetches, for the explanation."""
     prefetches = request.prefetch or ()
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]

@@ -1,10 +1,10 @@
-"""`QdrantClient`: a subclass of qdrant-client's, whose calls go to this project's engine if there
-is no server.
+"""`QdrantClient`: a subclass of qdrant-client's class of this name. If there is no server, its
+calls go to the engine of this project.
 
-`ClientOptions` recognizes the arguments of a store in this process, and `open_store` opens its
-directory. While the store is open, qdrant-client's local mode can't open the directory. `explain`
-and `why` describe how queries are answered. `AsyncQdrantClient` is the same for asyncio: calls run
-in threads and don't block the event loop.
+`ClientOptions` recognizes the arguments that select a store in this process, and `open_store` opens
+the store's directory. While the store is open, qdrant-client's local mode can't open the directory.
+`explain` and `why` describe how queries are answered. `AsyncQdrantClient` is the client for
+asyncio: calls run in threads and don't block the event loop.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class ClientOptions:
 
     @property
     def others(self) -> dict[str, Any]:
-        """The arguments, except those that select the location of the store."""
+        """The arguments that don't select the location of the store."""
         return {
             name: value for name, value in self.arguments.items() if name not in LOCATION_ARGUMENTS
         }
@@ -113,8 +113,8 @@ def open_store(path: Any) -> tuple[Session, BinaryIO | None]:
 
 def _lock_directory(directory: Path) -> BinaryIO:
     """Take a shared lock on a directory, which all processes of this package can hold together.
-    qdrant-client's local mode needs an exclusive lock. So it reports that the directory is in use,
-    instead of creating a store of its own there."""
+    qdrant-client's local mode needs an exclusive lock. So local mode reports that the directory is
+    in use, instead of creating its own store there."""
     file = open_lock_file(directory / LOCK)
     with suppress(OSError):
         if try_lock(file, shared=True):
@@ -145,9 +145,9 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
 
     Any number of clients, threads and processes can use one path. Close the client, or use it in a
     `with` statement; acknowledged writes are on disk either way. Errors: `Refused` for requests
-    that a server would refuse (a subclass of qdrant_client's UnexpectedResponse, with status_code,
-    and of ValueError); RuntimeError after the client was closed;
-    `retrieval_store.errors.StorageError` if files fail.
+    that a server would refuse; it is a subclass of ValueError and of qdrant_client's
+    UnexpectedResponse, with a status_code. RuntimeError after the client was closed.
+    `retrieval_store.errors.StorageError` if files can't be read or written.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -178,8 +178,8 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     the hits, as `Collection.explain` does.
 
     arguments: those of `query_points`, or with `group_by` of `query_points_groups`. In the result,
-    legs has the number of hits of each prefetch, by the names of their vectors. Raises
-    InvalidArgumentError for the client of a server, and the errors of the query.
+    `legs` has the number of hits of each prefetch, by the name of the vector that the prefetch
+    searches. Raises InvalidArgumentError for the client of a server, and the errors of the query.
     """
     _refuse_server(client)
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
@@ -210,8 +210,8 @@ def why(
     containing: instead of ids, a text in documents that `Collection` has written; same: a payload
     key; each reason then names the hits that have the point's value under this key; records: an
     older name of ids. Raises InvalidArgumentError for the client of a server (`Client(url=)` can
-    explain queries on a server of this package). It is also raised if neither or both of ids and
-    containing are passed. The errors of the query are raised, too.
+    explain queries on a server of this package). InvalidArgumentError is also raised if neither or
+    both of ids and containing are passed. The errors of the query are raised, too.
     """
     if ids is not None and records is not None:
         raise InvalidArgumentError("records is an older name of ids: give one of them")
@@ -244,7 +244,7 @@ THREADS = 4  # that calls of one client may take
 
 def _in_a_thread(name: str) -> Callable[..., Any]:
     """A method that runs the method of this name in a thread. If the caller is cancelled, the call
-    continues in its thread, where it is completed or fails as a whole."""
+    continues in its thread, and is completed or fails as a whole."""
 
     @functools.wraps(getattr(Embedded, name))
     async def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
@@ -264,7 +264,8 @@ def _at_once(name: str) -> Callable[..., Any]:
 
 
 class AsyncEmbedded(AsyncQdrantBase):
-    """The methods of `Embedded`, as coroutines where those of qdrant-client are coroutines."""
+    """The methods of `Embedded`. They are coroutines if the methods of qdrant-client's
+    AsyncQdrantClient are."""
 
     def __init__(self, embedded: Embedded) -> None:
         super().__init__()
@@ -297,8 +298,8 @@ for _name, _method in vars(AsyncQdrantBase).items():
 
 
 class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
-    """qdrant_client.AsyncQdrantClient, with the same arguments and methods. It is the counterpart
-    of `QdrantClient` for asyncio."""
+    """`QdrantClient` for asyncio, with the arguments and methods of
+    qdrant_client.AsyncQdrantClient."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The arguments are those of qdrant_client.AsyncQdrantClient; see `QdrantClient`."""

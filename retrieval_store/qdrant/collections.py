@@ -1,4 +1,4 @@
-"""The collections of a store, as each call finds them: by name or alias, with their configuration.
+"""Finds the collections of a store for each call, by name or alias, with their configuration.
 
 Shard keys are refused, since only a cluster has shard keys. `collection_info` describes a
 collection as a server reports it.
@@ -45,7 +45,7 @@ CUSTOM, AUTO = "custom", "auto"
 @dataclass(frozen=True, slots=True)
 class CollectionHandle:
     """An opened collection, in its state at the beginning of a call: its record, its configuration,
-    and its points. The code of a server can use all of this except the configuration."""
+    and its points. Code of a server may use all fields and methods except the configuration."""
 
     record: CollectionRecord
     configuration: CollectionConfig
@@ -60,7 +60,7 @@ class CollectionHandle:
 
     @property
     def vector_names(self) -> Container[str]:
-        """The names of its vector spaces."""
+        """The names of the collection's vector spaces."""
         return self.configuration.by_name
 
     @property
@@ -106,8 +106,8 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
-        """The collection with this name or alias, from which a query takes the vectors of examples,
-        or payloads. If there is none, raises Refused with the message that Qdrant has for this
+        """The collection with this name or alias, from which a query takes vectors of examples, or
+        payloads. If there is no such collection, raises Refused with Qdrant's message for this
         case."""
         try:
             return self.open(name)
@@ -159,9 +159,9 @@ class Collections:
 
 
 def _merge_settings(old: Payload, new: Payload) -> Payload:
-    """New settings, which come from Qdrant's API, merged with the settings that `Collection` has
-    stored. Metadata, and the configuration under `KEY`, come from the new settings. The "hnsw"
-    settings are the stored ones if both have the same distance, otherwise the new ones."""
+    """New settings from Qdrant's API, merged with old settings that `Collection` has stored.
+    Metadata, and the configuration under `KEY`, come from the new settings. The "hnsw" settings are
+    the old ones if old and new settings have the same distance, otherwise the new ones."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
     old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
@@ -175,13 +175,14 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
 
 
 def check_shard_key(value: Any) -> None:
-    """Refuse any shard key, since collections here have none."""
+    """Refuse any shard key, since collections in this process have no shard keys."""
     if value is not None:
         raise wrong(f"Bad request: there is no shard key {describe(value)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:
-    """Refuse writes to a collection with custom sharding, since there are no shard keys here."""
+    """Refuse writes to a collection with custom sharding, since a store in this process has no
+    shard keys."""
     if opened.configuration.params.get("sharding_method") == CUSTOM:
         raise wrong(
             f"Bad request: collection {opened.record.name!r} has custom sharding, and there is no "
@@ -190,7 +191,7 @@ def check_sharding(opened: CollectionHandle) -> None:
 
 
 def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
-    """All information about a collection. Its numbers are exact; those of a server are
+    """All information about a collection. The numbers in it are exact; those of a server are
     estimates."""
     configuration = opened.configuration
     return models.CollectionInfo.model_validate(

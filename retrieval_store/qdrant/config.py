@@ -1,9 +1,9 @@
 """Configurations of collections: in requests, in the catalog, and as settings of the engine.
 
-First it checks requests: names, vectors, and settings, some of which have no effect here and are
-only stored and reported. Then it makes a `CollectionConfig`, which is stored as JSON in the
-catalog's settings under `KEY`, in the form that a server reports. For a collection that `Client`
-created there is no such JSON; its vector spaces are reported.
+This module checks the names, vectors and settings in requests. (Some settings have no effect here;
+they are only stored and reported.) From these it makes a `CollectionConfig`, which is stored as
+JSON in the catalog's settings under `KEY`, in the form that a server reports. A collection that
+`Client` created has no such JSON; the configuration is then derived from its vector spaces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,13 +133,13 @@ def index_params(schema: Mapping[str, Any]) -> Any:
 
 
 def plain(model: Any) -> Payload:
-    """A model as JSON, without the fields that are None."""
+    """An instance of a qdrant-client model as JSON, without the fields that are None."""
     dumped: Payload = model.model_dump(mode="json", exclude_none=True, by_alias=True)
     return dumped
 
 
 def merge_settings(old: Mapping[str, Any] | None, diff: Any) -> Payload:
-    """The old settings, with the values that the model sets."""
+    """The old settings, updated by the values that the model `diff` sets."""
     return {**(old or {}), **({} if diff is None else plain(diff))}
 
 
@@ -186,8 +186,8 @@ def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
-    """The settings to store in the catalog. They include settings for `Collection`, if it can use
-    this collection."""
+    """The settings to store in the catalog. They include the settings that `Collection` needs, if
+    `Collection` can use this collection."""
     settings: Payload = {
         "metadata": metadata,
         "embedding_function": None,
@@ -205,8 +205,8 @@ def _suits_collection(vector: Vector) -> bool:
 
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration of a collection. spaces: the collection's vector spaces, from which the
-    configuration is derived if `Client` created the collection."""
+    """The configuration of a collection. If `Client` created the collection, the configuration is
+    derived from its vector spaces (`spaces`)."""
     stored = stored_config(record)
     return (
         _configuration_of_spaces(spaces) if stored is None else _parse_config(record.name, stored)
@@ -333,8 +333,8 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
 
 
 def refuse_pinned(noun: str, settings: Any) -> None:
-    """Refuse the memory setting "pinned" for data that a server cannot pin. noun: the kind of data,
-    for the message."""
+    """Refuse the memory setting "pinned" for data that a server cannot pin in memory. noun: the
+    kind of data, for the message."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
         raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")
 

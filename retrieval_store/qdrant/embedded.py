@@ -2,7 +2,7 @@
 
 Each method opens the collection and calls another module: `collections` and `manage` for
 collections, `read` for reading points, `answers` for queries, `operations` for writes. Requests
-that a server refuses are refused, and nothing is written.
+that a server would refuse are refused, and then nothing is written.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ Admit: TypeAlias = Callable[[CollectionHandle], object]  # refuses a call by an 
 
 
 def _check_shard(shard_id: int) -> None:
-    """Refuse every shard id except 0, that of the collection's only shard."""
+    """Refuse every shard id except 0, the id of the collection's only shard."""
     if shard_id != 0:
         raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
 
@@ -48,10 +48,10 @@ class Embedded(QdrantBase):
     """Qdrant's methods on a store in this process. QdrantClient calls them.
 
     session: the session of the store; lock: a file that stays open as long as the session;
-    collections: the collections that the methods open. kwargs: methods of a collection take
-    `admit`, a callback that gets the collection first, and can raise an error to refuse the call.
-    Methods of its points also take `timeout` and `shard_key_selector`. All other arguments, such as
-    `wait`, `ordering` and `consistency`, have no effect here.
+    collections: the collections that the methods open. kwargs: methods for one collection take
+    `admit`, a callback that gets the collection before anything else happens, and can raise an
+    error to refuse the call. Methods for points also take `timeout` and `shard_key_selector`. All
+    other arguments, such as `wait`, `ordering` and `consistency`, have no effect.
     """
 
     def __init__(self, session: Session, lock: IO[Any] | None) -> None:
@@ -72,7 +72,7 @@ class Embedded(QdrantBase):
     def _open(
         self, collection_name: str, admit: Admit | None = None, **kwargs: Any
     ) -> CollectionHandle:
-        """The collection of this name, for a method of a collection."""
+        """The collection of this name, opened for a method that concerns one collection."""
         opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
@@ -86,8 +86,8 @@ class Embedded(QdrantBase):
         shard_key_selector: Any = None,
         **kwargs: Any,
     ) -> CollectionHandle:
-        """The collection of this name, for a method of its points. Raises an error if the
-        collection's strict mode does not allow the timeout."""
+        """The collection of this name, opened for a method that concerns its points. Raises an
+        error if the collection's strict mode does not allow the timeout."""
         opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
@@ -604,12 +604,13 @@ class Embedded(QdrantBase):
 class QdrantService(Embedded):
     """Qdrant's methods on a store in this process, for servers.
 
-    They have the names and arguments of qdrant_client.QdrantClient, and raise `Refused` with the
-    status and message of a server. Methods of a collection also take `timeout` (seconds, which
-    strict mode may limit) and `admit`. `admit` is a callback that gets the opened collection, and
-    can raise an error to refuse the call before anything is done. `query_request` takes a
-    `models.QueryRequest`. It and `query_batch_points` take `answering`, a callback that makes the
-    response from `HitColumns`. The methods below are for servers only; they raise errors unchanged.
+    The methods have the names and arguments of those of qdrant_client.QdrantClient, and raise
+    `Refused` with the status and message of a server. Methods for one collection also take
+    `timeout` (seconds, which strict mode may limit) and `admit`. `admit` is a callback that gets
+    the opened collection, and can raise an error to refuse the call before anything is done.
+    `query_request` takes a `models.QueryRequest`. `query_request` and `query_batch_points` take
+    `answering`, a callback that makes the response from `HitColumns`. The methods below are for
+    servers only; they raise errors unchanged.
     """
 
     def __init__(self, session: Session) -> None:
@@ -635,9 +636,9 @@ class QdrantService(Embedded):
     def embed(
         model: str, inputs: Sequence[Any], options: Mapping[str, Any], is_query: bool
     ) -> Sequence[Any]:
-        """Vectors of texts or images: sparse vectors by BM25 ("qdrant/bm25"), otherwise by the
-        embedding function that is registered under the model's name. options: the arguments of that
-        function."""
+        """Vectors of texts or images. The model "qdrant/bm25" makes sparse vectors by BM25; any
+        other model is the embedding function that is registered under its name. options: the
+        arguments of the model."""
         given = dict(options)
         if is_bm25(model):
             return bm25_vectors(inputs, given, is_query)

@@ -2,8 +2,8 @@
 
 `OnnxEmbedding` runs any model that was saved in the ONNX format. `MiniLMEmbedding` runs
 all-MiniLM-L6-v2, Chroma's default: the model of Wang and others, "MiniLM" (2020), trained by
-sentence-transformers. Its files are from one revision of the model's own repository, each known by
-its SHA-256.
+sentence-transformers. Its files are from one revision of the model's repository; the SHA-256 of
+each file is in the code.
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ USUAL_THREADS = 8  # more make each text hardly faster, and take processors from
 class OnnxFunction(ComparedByCosine):
     """A base class of functions that embed texts with a model in the ONNX format. The first use
     locates and loads the model. name: the model's name, for messages; threads: the maximum number
-    of threads, which is never more than the number of processors; None for `USUAL_THREADS`."""
+    of threads, None for `USUAL_THREADS`; never more than one per processor."""
 
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
@@ -72,8 +72,8 @@ class OnnxFunction(ComparedByCosine):
         return self._vectors(input, is_query=True)
 
     def close(self) -> None:
-        """Release the model. Its memory is freed if no other function uses it. The next use loads
-        it again."""
+        """Release the model. Its memory is freed if no other function uses the model. The next use
+        loads the model again."""
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
@@ -143,18 +143,25 @@ class OnnxEmbedding(OnnxFunction):
         download: bool = False,
         threads: int | None = None,
     ) -> None:
-        """model: a directory in the layout of sentence-transformers (tokenizer.json, its settings,
-        onnx/model.onnx), or a name. A name is looked up in the caches of Hugging Face and of
-        Chroma, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
-        a quarter of the size, for models that have such a graph. With int8 each text is run alone,
-        so that its vector doesn't depend on the rest of the batch. file: another graph in the
-        directory, used unchanged. normalize: whether vectors are scaled to length 1; query_prompt,
-        document_prompt: texts put before queries and documents. None leaves these three to the
-        model. threads: the maximum number of threads; None for one per processor, up to eight.
-        Tokens beyond the model's limit are ignored.
+        """Choose a model, which is loaded at the first use. `close` frees it. Tokens beyond the
+        model's limit are ignored.
 
-        At the first use it raises EmbeddingFunctionError for missing or unreadable files, and
-        MissingDependencyError without the packages of the extra `onnx`. `close` frees the model.
+        Args:
+            model: a directory in the layout of sentence-transformers (tokenizer.json, settings,
+                onnx/model.onnx), or the name of a model in the cache of Hugging Face or Chroma.
+            precision: "float32"; or "int8" for a graph of a quarter of the size, if the model has
+                one. With int8 each text is run alone, so that its vector doesn't depend on the
+                other texts of a call.
+            file: another graph in the directory, used unchanged.
+            normalize: whether vectors are scaled to length 1; None leaves it to the model.
+            query_prompt: a text put before queries; None leaves it to the model.
+            document_prompt: a text put before documents; None leaves it to the model.
+            download: whether a model that is in no cache is downloaded from Hugging Face.
+            threads: the maximum number of threads; None for one per processor, up to eight.
+
+        Raises:
+            EmbeddingFunctionError: at the first use, for missing or unreadable files.
+            MissingDependencyError: at the first use, without the packages of the extra `onnx`.
         """
         super().__init__(_text(model, "model"), threads)
         if not self._name:
@@ -260,16 +267,25 @@ class MiniLMEmbedding(OnnxFunction):
         directory: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
-        """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors equal those from
-        sentence-transformers and Chroma. Searches are equally good with both; the cosine between a
-        text's two vectors is .97 or more. threads: the maximum number of threads; None for one per
-        processor, up to eight. directory: a directory with the model's files, named as in its
-        repository; None for Hugging Face's cache. Missing files are downloaded once, at the first
-        use, from one revision of the model's repository at the Hugging Face Hub (or HF_ENDPOINT).
-        Their SHA-256 is checked at each start. local_files_only, or HF_HUB_OFFLINE in the
-        environment: True forbids downloads. At the first use it raises MissingDependencyError
-        without the packages of the extra `minilm`, and EmbeddingFunctionError for files that are
-        missing or have other content."""
+        """Choose the files of the model, which are loaded at the first use. `close` frees the
+        model. The SHA-256 of the files is checked at each start.
+
+        Args:
+            precision: "int8", a file of 23 MB; or "float32", 90 MB, whose vectors equal those from
+                sentence-transformers and Chroma. Searches find as much with int8; the cosine
+                between a text's two vectors is at least .97.
+            threads: the maximum number of threads; None for one per processor, up to eight.
+            directory: a directory with the model's files, named as in the model's repository. None
+                for Hugging Face's cache, into which missing files are downloaded at the first use,
+                from one revision of the repository at the Hugging Face Hub (or HF_ENDPOINT).
+            local_files_only: whether downloads are forbidden. HF_HUB_OFFLINE in the environment
+                forbids them, too.
+
+        Raises:
+            MissingDependencyError: at the first use, without the packages of the extra `minilm`.
+            EmbeddingFunctionError: at the first use, for files that are missing or have other
+                content.
+        """
         super().__init__(MINILM.name, threads)
         self._precision = check_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))

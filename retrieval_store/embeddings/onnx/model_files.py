@@ -1,9 +1,9 @@
 """Finds the files of a model, and reads its settings.
 
-`folder_of` finds the directory of a model: the caller's, or one in the caches of Hugging Face and
-Chroma. It downloads only on request. `layout_of` reads how the model is used, from the files of
-sentence-transformers. The files of a `PinnedModel` are known by their SHA-256; it is downloaded
-when it is first needed.
+`folder_of` finds the directory of a model: the caller's directory, or one in the caches of Hugging
+Face and Chroma. It downloads a model only on request. `layout_of` reads how the model is used, from
+the files of sentence-transformers. The files of a `PinnedModel` are known by their SHA-256, and are
+downloaded when they are first needed.
 """
 
 import json
@@ -116,8 +116,8 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
 
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
-    """The limit of tokens per text: max_seq_length, or else the limits of the tokenizer and of the
-    model's position embeddings."""
+    """The limit of tokens per text: max_seq_length, or else the lower of the limits of the
+    tokenizer and of the model's position embeddings."""
     limits = [
         texts.get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),

@@ -50,7 +50,7 @@ class RunningModel:
         self._output = _output_of(self._session, name)
 
     def vectors(self, texts: Sequence[str], prompt: str, normalize: bool) -> Matrix:
-        """(n, dim) float32 for n texts; the prompt is put before each."""
+        """(n, dim) float32 for n texts; the prompt is put before each text."""
         parts = [
             self._embed_batch(texts[start : start + TEXTS_AT_ONCE], prompt)
             for start in range(0, len(texts), TEXTS_AT_ONCE)
@@ -218,7 +218,8 @@ _loading = ReentrantLock()
 
 
 def loading() -> ReentrantLock:
-    """A lock, as a context manager, for the thread that locates, creates or loads a model."""
+    """The lock, as a context manager, that a thread holds while it locates, creates or loads a
+    model."""
     return _loading
 
 
@@ -235,9 +236,9 @@ def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
 
 
 def _abandon_sessions() -> None:
-    """Abandon the sessions in a forked child. They have lost their threads, so they can be neither
-    used nor destroyed: destroying a session waits for its threads, at the latest when the process
-    ends. So each session is held by a reference that is never released."""
+    """Abandon the sessions in a forked child. The sessions have lost their threads, so they can be
+    neither used nor destroyed: destroying a session waits for its threads forever. So each session
+    gets a reference that is never released."""
     globals().update(_loading=ReentrantLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))

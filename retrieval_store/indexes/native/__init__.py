@@ -2,7 +2,7 @@
 
 The package contains C sources and, if there was a compiler when it was built, the compiled
 `kernel.so` (`kernel.dll`). There is a C file for each instruction set (`scalar`, `avx2`, `avx512`,
-`neon`); the best one for the processor is chosen at run time. They share `scan_body.h` and
+`neon`); the best one for the processor is chosen at run time. These files share `scan_body.h` and
 `floats_body.h`. The package is allowed to import `base` and `errors`.
 
 If the library is missing, or was compiled from another version of these sources, numpy searches
@@ -14,7 +14,7 @@ All calls release the GIL.
 A `RowTest` is a condition on rows. A scan tests it only for rows that it would otherwise accept. It
 is a tree of conditions, each on a few arrays: rows whose number is in a range (`Numbered`), or
 listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they belong to. The compiled
-part reads both from memory; without it numpy tests them.
+part reads both objects from memory; without the compiled part, numpy tests rows.
 
 Structures that Python and C share have fields of eight bytes, as in `layout.h`. Addresses in them
 are integers, so whoever creates a structure must keep references to the arrays that it points to.
@@ -181,7 +181,7 @@ class Kernel:
 
     def scan(self, scan: int) -> None:
         """Scan codes as described by the SCAN structure at this address. The work is split into
-        calls of a few milliseconds, between which Ctrl-C is handled."""
+        calls of a few milliseconds, so that Ctrl-C is handled between them."""
         while self._scan(self._set, scan) == MORE:
             pass
 
@@ -231,11 +231,11 @@ class Kernel:
             raise IndexError("a slot lies outside of the vectors")
 
     def encode(self, encoding: Bytes) -> None:
-        """Compute the codes that an ENCODING structure describes."""
+        """Compute the codes that the ENCODING structure at this address describes."""
         self._encode(address(encoding))
 
     def gather(self, gathering: Bytes) -> None:
-        """Copy the codes that a GATHERING structure describes."""
+        """Copy the codes that the GATHERING structure at this address describes."""
         self._gather(address(gathering))
 
     def turn(
@@ -297,9 +297,9 @@ BITS = 32  # in a word of bits
 
 
 class Numbered(NamedTuple):
-    """A condition on rows: a row's number must be in the range `run` (start, end). among: bits of
-    numbers, None for no bits; the bit of the row's number must also be set. The first bit belongs
-    to the start of the run, rounded down to a multiple of eight. numbers: the numbers of
+    """A condition on rows: a row's number must be in the range `run` (start, end). among: None, or
+    a bit for each number of the run; the bit of the row's number must also be set. The first bit
+    belongs to the start of the run, rounded down to a multiple of eight. numbers: the numbers of
     consecutive rows. packed: the address of the first number, the size of a number in bytes, the
     first row, and the count of the rows; other rows have no number. over: exceptional rows,
     ascending, whose numbers aren't tested. An exceptional row fulfils the condition if it is in
@@ -377,7 +377,7 @@ Condition: TypeAlias = Numbered | Listed | Terms
 @dataclass(frozen=True, slots=True)
 class RowTest:
     """A condition on rows, with its form for the compiled part. record: the nodes of the condition
-    in that form; they point into the arrays of the condition."""
+    in that form, which point into the condition's arrays."""
 
     condition: Condition
     record: Bytes
@@ -422,7 +422,7 @@ class RowFilter:
     """A filter of slots. A slot passes if its row fulfils both `bits` and `test`. If `bits` or
     `test` is None, all rows fulfil it. row_of_slot: (slots,), negative for slots without a row.
     bits: a bit for each row, packed 8 to a byte. test: a test of rows. record: the filter in the
-    form for the compiled part, which points into the filter's arrays."""
+    form that the compiled part reads, which points into the filter's arrays."""
 
     def __init__(
         self, row_of_slot: CowArray, bits: Bytes | None, test: RowTest | None = None

@@ -2,13 +2,14 @@
 
 A re-ranker is a callable of a query and a list of documents. It returns a number for each document,
 greater for a better one. Objects with `predict` (cross-encoders of sentence-transformers) or
-`score` (LangChain's) take pairs of query and document. `scorer_of` makes one function of all of
-these. Registered classes are given by name. This module may use `embeddings`, `base` and `errors`.
+`score` (LangChain's) take pairs of query and document. `scorer_of` turns each of these into a
+function. Registered classes can be passed by name. This module may import `embeddings`, `base` and
+`errors`.
 
 `CrossEncoderReranker` runs a cross-encoder of sentence-transformers: a model that reads a query and
-a document together. `SimilarityReranker` uses an embedding function: a model that is too slow for
-all documents embeds only the hits. `TokenReranker` compares the tokens of the query and of the
-documents one by one.
+a document together. `SimilarityReranker` uses an embedding function, for example a model that would
+be too slow for all documents. `TokenReranker` compares the tokens of the query and of the documents
+one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,17 +36,18 @@ class Reranker(Protocol):
 
     def __call__(self, query: str, documents: Sequence[str], /) -> Any:
         """(n,) numbers: the scores of n documents, a higher score for a better document. The
-        optional attribute `usual_weight`, from 0 to 1, is the weight of these scores; the query's
-        own scores have the rest. It is 1 by default; see `retrieval_store.Rerank`."""
+        optional attribute `usual_weight`, from 0 to 1, is the weight of these scores, 1 by default;
+        the query's own scores have the weight 1 - `usual_weight`. See `retrieval_store.Rerank`."""
 
 
 Scorer: TypeAlias = Callable[[str, list[str]], Floats]
 
 
 def scorer_of(reranker: Any, argument: str) -> Scorer:
-    """A function that scores documents by a re-ranker of any kind, as (n,) float64, finite. It
-    raises RerankerError if the re-ranker fails or returns another number of scores. argument: the
-    argument's name, for messages. Raises InvalidTypeError for an object that is no re-ranker."""
+    """A function that scores documents by a re-ranker of any kind, as (n,) float64, finite. The
+    function raises RerankerError if the re-ranker fails or returns a wrong number of scores.
+    argument: the argument's name, for messages. Raises InvalidTypeError for an object that is no
+    re-ranker."""
     method = _scoring_call(reranker)
     if method is None:
         raise InvalidTypeError(
@@ -139,7 +141,8 @@ class CrossEncoderReranker(LoadsModel):
 
 
 class SimilarityReranker:
-    """Scores documents by the cosine between their vectors and that of the query, from -1 to 1."""
+    """Scores documents by the cosine of the document's vector and the query's vector, from -1 to
+    1."""
 
     def __init__(self, embedding_function: Embeds | None = None) -> None:
         """Choose the embedding function.
@@ -173,9 +176,9 @@ class TokenReranker:
     For each token of the query, the document's most similar token is found by the vectors of
     WordLlama (extra "standard"). The score is the mean of these cosines, weighted by the lengths of
     the query's token vectors, which the model makes longer for informative tokens. See Khattab and
-    Zaharia, "ColBERT" (2020); here tokens have no context. Alone it ranks poorly, so its scores
-    have the weight 0.4, and the query's own scores the rest, unless `Rerank` sets another weight.
-    Only the first 16,000 characters of a document are read.
+    Zaharia, "ColBERT" (2020); here tokens have no context. Alone it ranks poorly. So its scores
+    have the weight 0.4, and the query's own scores 0.6, unless `Rerank` sets another weight. Only
+    the first 16,000 characters of a document are read.
     """
 
     usual_weight = 0.4  # chosen on other questions than benchmarks/folder_questions.json

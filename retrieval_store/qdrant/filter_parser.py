@@ -81,7 +81,7 @@ def _match(path: JsonPath, index: Schema, operand: Any) -> Expression:
 
 
 def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
-    """The condition for a text match. It compares tokens if the index has tokens, otherwise
+    """The condition for a text match: by tokens if the index has tokens, otherwise by
     substrings."""
     if kind_of(index) != "text":
         return _with_letters(ValuesAt(path, "keyword"), value)
@@ -98,8 +98,8 @@ def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
 
 
 def _with_letters(at: ValuesAt, value: Any) -> Expression:
-    """The condition for a text match that compares substrings. A string must contain the text, or
-    with `text_any` one of its words. Case matters."""
+    """The condition for a text match by substrings. A string must contain the text, or with
+    `text_any` one word of the text. Case matters."""
     match value:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -109,8 +109,8 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server's lookup in an index would miss points that match. For example, an index of
-    numbers would read a UUID as a large number, and find nothing."""
+    """Whether a server that looks up the match in this index would miss points that match. For
+    example, an index of numbers reads a UUID as a large number, and finds nothing."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)
@@ -249,9 +249,9 @@ def parse_filter(
     filter_: models.Filter | None, indexes: Indexes, known: KnownConditions | None = None
 ) -> Expression | None:
     """A filter as an expression; None for None. Raises InvalidFilterError for a filter that a
-    server refuses. indexes: the payload indexes by path, as reported; known: conditions of the
-    request's other filters, to which the conditions of this filter are added. Equal conditions
-    become one object."""
+    server refuses. indexes: the payload indexes by path, as reported; known: the conditions of the
+    request's other filters; the conditions of this filter are added, and equal conditions become
+    one object."""
     if filter_ is None:
         return None
     return _FilterParser(indexes, {} if known is None else known, [0]).filter(filter_, 1)
@@ -260,8 +260,9 @@ def parse_filter(
 def merge_filters(
     first: models.Filter | None, second: models.Filter | None
 ) -> models.Filter | None:
-    """Two filters merged into one, as servers do it. `must` and `must_not` of both filters apply.
-    The `should` lists are concatenated, so that one condition of either filter suffices."""
+    """Two filters merged into one, as on a server. The conditions in `must` and `must_not` of both
+    filters apply. The `should` lists are concatenated, so that a point only needs to fulfil one
+    condition of either list."""
     if first is None or second is None or _says_nothing(second):
         return first or second
     if _says_nothing(first):
@@ -296,7 +297,7 @@ def _joined(conditions: Any, others: Any) -> Any:
 class _FilterParser:
     """Parses one filter. known: see `parse_filter`; count: the number of conditions so far; inside:
     the path of the list to whose elements the conditions apply, if any; negated: whether the
-    conditions must not hold."""
+    conditions are negated."""
 
     indexes: Indexes
     known: KnownConditions
@@ -402,9 +403,10 @@ class _FilterParser:
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression:
-        """The condition for `values_count`, `is_empty` or `is_null`. If a field condition has one
-        of these, its other parts are ignored. If the key leads to several lists, one list that is
-        neither empty nor null suffices, unless an index contains the values of all lists."""
+        """The condition for `values_count`, `is_empty` or `is_null`. The other parts of a field
+        condition that has one of these are ignored. If the key leads to several lists, one list
+        that is neither empty nor null suffices, unless an index contains the values of all
+        lists."""
         if condition.is_empty is None and condition.is_null is None:
             assert condition.values_count is not None
             return Between(ValuesAt(path, "size"), **condition.values_count.model_dump())
@@ -423,8 +425,8 @@ class _FilterParser:
         return null if condition.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: JsonPath) -> Schema:
-        """The index that affects a condition at this path. A condition on the elements of a list is
-        only affected by an index of texts."""
+        """The index that affects a condition at this path. Only an index of texts affects a
+        condition on the elements of a list."""
         if not self.indexes:
             return None
         if not self.inside:

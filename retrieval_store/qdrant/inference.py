@@ -81,8 +81,8 @@ class OwnModels(Embedder):
 
 class NumbersInspector(Inspector):
     """The inspector of qdrant-client, which searches models for objects to embed. Most queries and
-    points contain only numbers. These are skipped, since searching them takes longer than reading
-    them."""
+    points contain only numbers. The inspector skips them, because searching them for objects takes
+    longer than reading them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:
@@ -100,8 +100,8 @@ def _has_numbers(model: Any) -> bool:
 
 class ResolvesInPlace:
     """Normalises queries as qdrant-client does, but without copying the requests of a batch, since
-    copying takes longer than answering them. A batch in which texts are embedded is copied. A list
-    counts as a vector without tests for other types."""
+    copying takes longer than answering them. Only a batch with texts to embed is copied. A list
+    counts as a vector, without tests for other types."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
@@ -141,8 +141,8 @@ def size_of(name: str) -> int:
 
 
 def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
-    """Vectors of texts or images, computed by an embedding function registered here; options: its
-    arguments."""
+    """Vectors of texts or images, computed by an embedding function that is registered here.
+    options: the function's arguments."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     function = _function(kind, name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):
@@ -166,8 +166,9 @@ def bm25_vectors(
     texts: Sequence[str], options: dict[str, Any], is_query: bool
 ) -> list[models.SparseVector]:
     """Sparse vectors of texts. The index of a token is the absolute value of its 32-bit
-    MurmurHash3. In documents its value is f (k + 1) / (f + k (1 - b + b |d| / average)), where f is
-    the frequency of the token among the |d| tokens of the document. In queries its value is 1.
+    MurmurHash3. In documents the token's value is f (k + 1) / (f + k (1 - b + b |d| / average)),
+    where f is how often the token occurs among the |d| tokens of the document. In queries the value
+    is 1.
 
     Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: the fields of
     qdrant_client.models.Bm25Config. The collection multiplies the values by the idf.

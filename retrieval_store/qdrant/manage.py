@@ -105,7 +105,8 @@ def exists(collections: Collections, name: str) -> bool:
 
 
 def delete(collections: Collections, name: str) -> bool:
-    """Delete the collection of this name, which cannot be an alias. Returns whether it existed."""
+    """Delete the collection of this name, which cannot be an alias. Returns whether the collection
+    existed."""
     try:
         collections.store.drop(name)
     except NotFoundError:
@@ -237,7 +238,7 @@ def _sparse_vector_params(config: Any) -> models.SparseVectorParams:
 
 
 def _schema_of(params: Mapping[str, Any]) -> Payload:
-    """The part of a vector space's parameters that decides which vectors it can store."""
+    """The parts of a vector space's parameters that decide which vectors the space can store."""
     all_params = {**params.get("index", {}), **params}
     return {name: all_params[name] for name in SCHEMA if name in all_params}
 
@@ -341,7 +342,7 @@ def _change(aliases: dict[str, str], operation: Any) -> None:
 
 
 def describe_aliases(aliases: Mapping[str, str]) -> models.CollectionsAliasesResponse:
-    """Aliases as models."""
+    """Aliases as `models.AliasDescription` objects in a response."""
     return models.CollectionsAliasesResponse(
         aliases=[
             models.AliasDescription(alias_name=alias, collection_name=name)

@@ -1,4 +1,4 @@
-"""Writes points: checks each operation as a whole, then has the engine make the change.
+"""Writes points: checks each operation as a whole, and then passes the change to the engine.
 
 A batch of operations is one transaction, so a refused batch writes nothing. Uploads read points
 from iterables of any length, one batch at a time.
@@ -194,7 +194,7 @@ def _check_length(name: str, values: Sequence[Any], count: int) -> None:
 
 
 def _drop_repeats(batch: PointBatch) -> PointBatch:
-    """The batch without repeated ids. The last point of each id is kept, whatever the mode of the
+    """The batch without repeated ids. Of the points with one id, the last is kept, in every mode of
     update."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
@@ -220,7 +220,7 @@ def _select_vectors(
     vectors: Vectors | NonDenseVectors, rows: Ints
 ) -> Vectors | NonDenseVectors | None:
     """The vectors of the points at these positions (`rows`); None if none of the points has a
-    vector. The positions in the result count only the selected points."""
+    vector. Positions in the result are positions among the selected points."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
     is_chosen = np.isin(positions, rows)
@@ -265,8 +265,8 @@ def _is_empty_mapping(vectors: Any) -> bool:
 
 
 def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
-    """The vectors of the points. If a vector is invalid and a point does not exist, the error names
-    the missing point."""
+    """The vectors of the points. If a vector is invalid and also a point is missing, the error
+    names the missing point."""
     try:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
@@ -334,8 +334,8 @@ def _delete_vectors(
     chosen: Sequence[_Parsed],
     changes: Changes,
 ) -> None:
-    """Delete vectors of the points that each selection chooses. As on a server, an unknown vector
-    name is an error only if a point is found."""
+    """Delete these vectors of the points that each item of `chosen` selects. As on a server, an
+    unknown vector name is an error only if a point is selected."""
     existing = [name for name in vectors if name in opened.configuration.by_name]
     with _translating_not_found():
         for ids, expression in chosen:
@@ -347,8 +347,8 @@ def _delete_vectors(
 def setting_payload(
     opened: CollectionHandle, payload: Any, points: Any, key: str | None = None
 ) -> Operation:
-    """The operation that sets keys in payloads, or in the object at the path `key` of each
-    payload."""
+    """The operation that sets keys in payloads, or if `key` is given, in the object at this path of
+    each payload."""
     chosen = parse_selector(points)
     check_sizes(opened, payloads_alone=True)
     edit = edit_payload(setting(to_write(payload), key))
@@ -445,8 +445,8 @@ def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Oper
 def batch(
     opened: CollectionHandle, update_operations: Iterable[Any], is_message: bool = False
 ) -> list[models.UpdateResult]:
-    """Check and execute all operations of a batch. is_message: whether they came over gRPC, where
-    an operation that deletes vectors may have no names, and then does nothing."""
+    """Check and execute all operations of a batch. is_message: whether the batch was received by
+    gRPC. There, an operation that deletes vectors may name no vectors, and then deletes nothing."""
     operations = [operation_of(opened, value, is_message) for value in update_operations]
     return _carry_out_all(opened, operations)
 
@@ -463,8 +463,8 @@ def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def points_of(
     vectors: Any, payloads: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[models.PointStruct]:
-    """Points made from separate vectors, payloads and ids; their number is that of the shortest
-    argument. If `ids` is None, UUIDs are generated."""
+    """Points made from separate vectors, payloads and ids; there are as many points as the shortest
+    argument has items. If `ids` is None, UUIDs are generated."""
     given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
     given_payloads = itertools.repeat(None) if payloads is None else payloads
     for point_id, vector, payload in zip(

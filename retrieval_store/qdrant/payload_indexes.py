@@ -1,9 +1,9 @@
-"""Paths into payloads and their indexes: which values a payload index contains, and what follows
-from that.
+"""Paths into payloads, and payload indexes: which values an index contains, and how conditions,
+facets, orders and formulas use them.
 
 On a server, the meaning of a condition, a facet, an order or a formula depends on the index of its
-key. So each of these is translated to use a column that contains exactly the values that a server
-would use. `parse_path` parses a path in Qdrant's notation into steps.
+key. So each of these is translated to a column that contains exactly the values that a server would
+use. `parse_path` parses a path in Qdrant's notation into steps.
 """
 
 import re

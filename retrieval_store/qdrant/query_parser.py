@@ -1,4 +1,5 @@
-"""Converts queries and formulas of qdrant-client's models into those of `query.query`.
+"""Converts queries and formulas, which are instances of qdrant-client's model classes, into those
+of `query.query`.
 
 The vectors of a query (`Inputs`) are in the request, or are the vectors of stored points.
 """
@@ -106,10 +107,10 @@ IDS = (int, str, uuid.UUID)
 
 @dataclass(slots=True)
 class Inputs:
-    """Resolves the vectors of one step. opened: the collection to search; using: the vector space
-    to search; source, origin: the collection and the vector space of example points. used_ids: the
-    example points that belong to the searched collection; read: the points of `source` that were
-    read so far, by id."""
+    """Finds the vectors of one step, which are given as numbers or as ids of stored points. opened:
+    the collection to search; using: the vector space to search; source, origin: the collection and
+    the vector space of example points. used_ids: the example points that belong to the searched
+    collection; read: the points of `source` that were read so far, by id."""
 
     opened: CollectionHandle
     using: Vector
@@ -138,8 +139,8 @@ class Inputs:
         return cls(opened, vector, source, origin)
 
     def example(self, value: Any, sized: bool = True) -> Example:
-        """One vector, in the form in which the space stores it. sized: whether it must have the
-        dimension of the space. If not, a dense vector can have any dimension."""
+        """One vector, in the form in which the space stores it. sized: whether the vector must have
+        the dimension of the space; if False, a dense vector can have any dimension."""
         if isinstance(value, list | tuple | np.ndarray):
             if len(value) == 0:
                 raise wrong(f"the query for vectors {self.using.name!r} is empty")
@@ -463,7 +464,7 @@ def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request and its prefetches use. The query must
-    not return these points. The request is parsed again for this."""
+    not return these points. The function parses the request again."""
     return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 
@@ -479,9 +480,9 @@ class _Parsed:
 
 
 def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QueryStep:
-    """The step with its prefetches. No step returns points that it, its prefetches or a step above
-    it use as examples. above: the filters of the steps above, which are applied in the innermost
-    prefetches."""
+    """The step with its prefetches. A step returns no points that the step itself, its prefetches,
+    or a step above use as examples. above: the filters of the steps above, which are applied in the
+    innermost prefetches."""
     if above is None and not parsed.used_ids and not parsed.prefetch:
         return parsed.step
     unused = Not(HasId(tuple(dict.fromkeys(parsed.used_ids)))) if parsed.used_ids else None
@@ -540,7 +541,8 @@ class _QueryParser:
         return merged
 
     def refuse_unreadable(self, value: Any) -> None:
-        """Refuse a request with a step that can't be parsed, before any other error is raised."""
+        """Refuse a request with a step that can't be parsed. This is checked first, so that no
+        other error is raised instead."""
         pending = [value]
         while pending:
             source = pending.pop()
@@ -589,8 +591,8 @@ class _QueryParser:
 
     def _threshold(self, scoring: Scoring, threshold: float) -> float:
         """The threshold to pass to the engine, which keeps hits whose score equals the threshold. A
-        Qdrant server drops such hits if it compares vectors, and its scores are float32. So the
-        result is half way from `threshold`, rounded to float32, to the next better float32."""
+        Qdrant server, whose scores are float32, drops such hits when it compares vectors. So the
+        result lies between `threshold`, rounded to float32, and the next better float32."""
         compared = scoring.near if isinstance(scoring, Mmr) else scoring
         if not isinstance(compared, COMPARING_VECTORS):
             return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN

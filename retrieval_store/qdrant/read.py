@@ -1,9 +1,8 @@
 """Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`).
 Edits payloads (`edit_payload`, `setting`, `deleting`).
 
-Documents and uris, which `Collection` stores beside the payload, are two keys of the payload for
-Qdrant's clients, in reading and in writing. `make_model` makes instances of qdrant-client's models
-without validation.
+`Collection` stores documents and uris outside the payload. Qdrant's clients read and write them as
+two keys of the payload. `make_model` makes instances of qdrant-client's models without validation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -70,8 +69,9 @@ def with_reserved_keys(
 def edit_payload(
     change: Callable[[Payload | None], Payload | None],
 ) -> Callable[[Content], Content]:
-    """An edit of contents, made from an edit of payloads in the form that users see. If `change`
-    returns None, the point has no payload afterwards, as after `clear`."""
+    """A function that edits the content of a point by `change`, a function that edits a payload in
+    the form that users see. If `change` returns None, the point loses its payload, as with
+    `clear`."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
@@ -82,7 +82,7 @@ def edit_payload(
 
 
 def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload]:
-    """An edit that sets the keys of `new` in the payload, or in the object at the path `key`; null
+    """A function that sets the keys of `new` in a payload, or in the object at the path `key`; null
     deletes a key. As on a server, a point without a payload gets `new` unchanged."""
     if key is None:
         return lambda old: new if old is None else _merge_payload(old, new)
@@ -120,7 +120,7 @@ def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
-    """An edit that deletes the values at these paths."""
+    """A function that deletes the values at these paths from a payload."""
     if isinstance(keys, str):
         raise bad_request(f"keys is {keys!r}, expected a sequence of keys")
     # A server empties lists, and takes no single element out of them.
@@ -149,7 +149,7 @@ def _tree_of(paths: Iterable[Path]) -> Tree:
 
 
 def _without(value: Any, tree: Tree) -> Any:
-    """A value without the parts to which the paths lead."""
+    """The value without the parts that the paths select."""
     if not tree:
         return value
     if isinstance(value, dict):
@@ -193,9 +193,9 @@ def _select_keys(keys: Sequence[str]) -> Shown:
 
 
 def _including(value: Any, tree: "Tree | None") -> Any:
-    """The part of a value that the paths select. As on a server, a value that is neither a dict nor
-    a list is included even if a path continues below it. A path cannot select an element of a list
-    by its position."""
+    """The part of a value that the paths select. As on a server, a string, number or bool is
+    included even if a path continues below it. A path can't select an element of a list by its
+    position."""
     if tree is None:
         return value
     if isinstance(value, dict):
@@ -223,10 +223,10 @@ def make_model(kind: type[Model], values: dict[str, Any]) -> Model:
     """An instance of a model with these values: one for each field, in the order of the fields, and
     of the types that validation would make.
 
-    It equals a validated instance, and is dumped, copied, pickled and printed like one with all
-    fields set, as in a server's answer. Answers have many instances, and their values were
-    validated when they were written. Skipping validation more than halves the time;
-    `model_construct` is slower still.
+    The instance equals a validated one, and is dumped, copied, pickled and printed like an instance
+    with all fields set, as in a server's answer. Answers have many instances, and their values were
+    validated when they were written. Without validation, an answer takes less than half the time;
+    `model_construct` is even slower than validation.
     """
     instance: Model = object.__new__(kind)
     _set_values(instance, values)
@@ -253,7 +253,7 @@ class Selection:
         return _fields(self._show is not None, self._existing, version)
 
     def merged_with(self, others: Fields) -> Fields:
-        """The fields to read for this selection and the other fields together."""
+        """The fields to read: those of this selection, and the fields `others`."""
         payload = self._show is not None or others.payload
         names = tuple(dict.fromkeys((*others.vectors, *self._existing)))
         return Fields(payload, payload, payload, names, others.version)
@@ -272,13 +272,15 @@ class Selection:
         return self._show(payload)
 
     def vectors(self, points: Points) -> Sequence[Any]:
-        """The vectors of each point, as models."""
+        """The vectors of each point, as numbers or as instances of qdrant-client's model
+        classes."""
         if self._names is None:
             return [None] * len(points.ids)
         return show_vectors(self._configuration, points, self._names)
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
-        """The points as models. Validation is skipped, since stored points are valid."""
+        """The points as `models.Record` objects. Validation is skipped, since stored points are
+        valid."""
         values = [None] * len(points.ids) if order is None else order
         parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
@@ -328,8 +330,8 @@ def scroll(
     with_payload: Any = True,
     with_vectors: Any = False,
 ) -> tuple[list[models.Record], Any]:
-    """A page of points in the order of ids, and the first id of the next page; or points in the
-    order of a key, without a next page."""
+    """A page of points, and the first id of the next page. Points are in the order of ids; with
+    `order_by`, in the order of a key, and then there is no next page."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
         raise bad_request(f"limit is {describe(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
@@ -356,8 +358,8 @@ def count(
     exact: bool = True,
     shard_key_selector: Any = None,
 ) -> models.CountResult:
-    """The number of points that fulfil a filter. It is always exact. If the list of shard keys is
-    empty, it is 0."""
+    """The number of points that fulfil a filter. The number is always exact. It is 0 if the list of
+    shard keys is empty."""
     if shard_key_selector == []:
         return models.CountResult(count=0)
     check_shard_key(shard_key_selector)

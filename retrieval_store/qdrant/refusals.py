@@ -1,9 +1,9 @@
 """Refuses calls with the errors that users of Qdrant's client expect.
 
-`Refused` is a subclass of both the error that the client of a server raises and the error of local
-mode, and has a server's status. This package's own errors keep their messages and change only their
-class, in `answers_as_a_server`. This module also checks arguments: it reads dicts given instead of
-models, and `to_write` serialises payloads as Qdrant's REST client does, and checks them.
+`Refused` derives from the error that qdrant-client raises for a server, and from that of its local
+mode; it has a server's status. `answers_as_a_server` turns errors of this project into `Refused`,
+with the same messages. This module also checks arguments: it accepts dicts instead of models, and
+`to_write` checks payloads, and serialises them as Qdrant's REST client does.
 """
 
 import functools
@@ -56,7 +56,7 @@ ClassT = TypeVar("ClassT", bound=type)
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
     """A call was refused, and nothing was written. status_code: the status in a server's response;
-    ids: the ids of example points that lack the vector, if that is the reason."""
+    ids: if example points lack the vector, the ids of these points."""
 
     ids: Sequence[Any] = ()
 
@@ -112,7 +112,7 @@ PARTS, CHARACTERS = 4, 60  # of a value that are shown in a message
 
 def describe(value: Any, depth: int = 3) -> str:
     """A value of a request as JSON, in the form in which it was sent, shortened for a message. A
-    value that cannot be JSON is displayed as Python does."""
+    value that can't be JSON is shown as Python shows it."""
     if isinstance(value, BaseModel):
         value = {name: part for name, part in vars(value).items() if part is not None}
     elif hasattr(value, "tolist"):
@@ -153,9 +153,9 @@ def answers_as_a_server(kind: ClassT) -> ClassT:
     """A class decorator that makes public methods behave like those of a server's client. They
     accept dicts instead of models, and refuse a dict that fits no model or has unknown keys. Errors
     of this package become `Refused`, without inner frames, except errors of files and of a closed
-    client. If a snapshot has replaced the collection meanwhile, it is looked up again. Any other
-    failure becomes a refusal if the arguments do not fit the client's own method. Arguments are
-    only examined after a failure, so that successful calls take no longer."""
+    client. If a snapshot has replaced the collection during the call, the call is repeated. Any
+    other failure becomes a refusal if the arguments do not fit the client's own method. Arguments
+    are only checked after a failure, so that successful calls take no longer."""
     for name, method in list(vars(kind).items()):
         if isinstance(method, FunctionType) and not name.startswith("_"):
             setattr(kind, name, _answering(name, method))
@@ -230,8 +230,8 @@ def _refusal_of_error(
 
 
 def _is_repeatable(*arguments: Any) -> bool:
-    """Whether a call with these arguments can be repeated. With an iterator it cannot, since an
-    iterator is read only once."""
+    """Whether a call with these arguments can be repeated: none of them is an iterator, which can
+    be read only once."""
     return not any(isinstance(argument, Iterator) for argument in arguments)
 
 

@@ -5,9 +5,9 @@ condition or a formula. That depends on the lookups that the index supports: an 
 may support only equality or only ranges, an index of texts may lack phrases, and an index of
 keywords may lack prefixes.
 
-Sizes of collections are compared with limits before each write (`check_sizes`). As on a server,
-they are measured when this process creates a collection or first writes to it, and again at every
-32nd write: counting for each write would cost more than the write.
+Before each write, the size of the collection is compared with limits (`check_sizes`). As on a
+server, a size is measured when this process creates the collection or first writes to it, and again
+at every 32nd write. To measure it for each write would cost more than the write.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +38,8 @@ GEO_USES: tuple[Use, ...] = ("geo",)
 def unindexed_key(
     filter_: models.Filter, indexes: Indexes
 ) -> tuple[JsonPath, Sequence[Use]] | None:
-    """The first key in a filter that has no suitable index, and uses of an index. An index is
-    suitable if it supports any of these uses. None if every key has a suitable index."""
+    """The first key in a filter that has no suitable index, and the uses for which an index would
+    be suitable: it must support one of them. None if every key has a suitable index."""
     for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -74,9 +74,9 @@ def _uses_of(index: Schema) -> set[Use]:
 def _keys_and_uses(
     filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """Yield each key in a filter, as a path from the top of a payload, with uses of an index. An
-    index on the key is suitable if it supports any of these uses. above: the path to the lists to
-    whose elements the filter applies."""
+    """Yield each key in a filter, as a path from the top of a payload, with the uses for which an
+    index on the key is suitable: it must support one of them. above: the path to the lists to whose
+    elements the filter applies."""
     for condition in conditions_of(filter_):
         match condition:
             case models.Filter():
@@ -154,7 +154,7 @@ MAX_MEASURED = 1024  # collections
 
 
 def _refuse(reason: str, what_helps: str, setting: str) -> None:
-    """Raise Refused with a server's message, since programs search for it."""
+    """Raise Refused with a server's message, because programs search for these texts."""
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
@@ -200,8 +200,9 @@ def check_exact(opened: CollectionHandle, exact: bool | None) -> None:
 
 
 def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
-    """Raise Refused if vectors would be searched without a graph and this is not allowed. A space
-    with m=0 has no graph. With a graph for each tenant, the filter must name the tenant."""
+    """Raise Refused if vectors would be searched without a graph, and searches without a graph are
+    not allowed. A space with m=0 has no graph. With a graph for each tenant, the filter must name
+    the tenant."""
     if opened.configuration.strict.search_allow_exact is not False:
         return
     vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
@@ -256,8 +257,8 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
     """Raise Refused for a key that is used outside of filters, if strict mode requires an index on
-    the key, and no index is suitable. uses: an index with one of these uses suffices; instead:
-    another remedy, for the message."""
+    the key, and no index is suitable. uses: an index is suitable if it supports one of these uses;
+    instead: another solution, for the message."""
     lacking = _lacking_index(opened, key, uses)
     if lacking is not None:
         _refuse_unindexed(lacking, uses, instead)
@@ -281,8 +282,8 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
 
 
 def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
-    """The path of a key, if strict mode requires an index with one of these uses and the key lacks
-    it; otherwise None."""
+    """The path of a key that lacks an index that strict mode requires; otherwise None. uses: an
+    index is suitable if it supports one of these uses."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return None
     path = parse_path(key)
@@ -404,8 +405,8 @@ class Size:
 
 class _Sizes:
     """The sizes of collections that this process has measured, and how often each size was used
-    since it was measured. There is no lock: if two threads use a size at the same time, both uses
-    may be counted as one."""
+    since it was measured. There is no lock: if two threads use a size at the same time, the two
+    uses may be counted as one."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}

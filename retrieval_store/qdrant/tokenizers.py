@@ -3,17 +3,19 @@
 `tokens_of` makes the tokenizer of an index. The steps follow a server:
 
 - `fold` replaces letters, digits and signs by their ASCII variants, as Lucene's ASCIIFoldingFilter
-  does. Most follow from Unicode's decomposition without marks. A table has the exceptions:
-  characters without a decomposition, and characters that have a decomposition but stay unchanged.
-- `words_in` finds words: runs of characters that Unicode calls alphabetic or numeric. Beyond
-  Python's letters and digits these are vowel signs and other marks.
+  does. Most variants result from Unicode's decomposition, without the marks. A table has the
+  exceptions: characters without a decomposition, and characters that have a decomposition but stay
+  unchanged.
+- `words_in` finds words: runs of characters that Unicode calls alphabetic or numeric. In addition
+  to Python's letters and digits, these include vowel signs and other marks.
 - `words_of_any_script` finds words in any script, without dictionaries. Words are folded as by a
-  server's multilingual tokenizer. They equal that tokenizer's words except in Chinese, Japanese and
-  Thai, which it splits by dictionaries. Here a text with kana counts as Japanese, and each run of
-  one script in it is a word. In other texts each Chinese character is a word.
+  server's multilingual tokenizer. The words equal those of that tokenizer, except in Chinese,
+  Japanese and Thai, which the server splits by dictionaries. Here a text with kana counts as
+  Japanese, and each run of one script in it is a word. In other texts each Chinese character is a
+  word.
 - `stopwords_of` has the stopwords by language: the lists that servers use, by Snowball's authors
-  and others, as in NLTK's corpus. `stopwords.txt` has a line for each language, its name first,
-  separated by tabs.
+  and others, as in NLTK's corpus. `stopwords.txt` has a line for each language: the language's name
+  and its stopwords, separated by tabs.
 """
 
 import re

@@ -1,8 +1,9 @@
-"""Converts vectors and ids of points: from models to columns of arrays, and back.
+"""Converts vectors and ids of points from instances of qdrant-client's model classes to columns of
+arrays, and back.
 
-A server normalises some vectors when they are written. `Collection` stores them unchanged, so they
-are normalised here, when they are returned. Ids to write are integers or UUIDs; ids to read may
-also be strings that `Collection` has written.
+A server normalises some vectors when they are written. `Collection` stores vectors unchanged, so
+this module normalises them when they are returned. Ids to write are integers or UUIDs; ids to read
+may also be strings that `Collection` has written.
 """
 
 import math
@@ -220,8 +221,8 @@ def _numbers_in(column: VectorsRead) -> int:
 def show_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
-    """The vectors of each point as models: a dict by name, or the vector alone if the unnamed space
-    is the only one."""
+    """The vectors of each point in the form that qdrant-client returns: a dict by name, or the
+    vector alone if the unnamed space is the only space."""
     if not points.ids:  # then a server doesn't mind names that don't exist
         return []
     for name in names:
@@ -327,7 +328,7 @@ def ids_to_read(values: Iterable[Any]) -> list[PointId]:
 
 
 def parse_selector(selector: Any) -> Selected:
-    """The ids or the filter that a selector contains."""
+    """The ids, or the filter, in a selector."""
     check_shard_key(getattr(selector, "shard_key", None))
     match selector:
         case models.FilterSelector():

@@ -7,10 +7,10 @@ steps; this module combines several rankings into one. A store identifies its po
 int64 numbers that only the store can interpret. A ranking lists the best hit first. Its scores are
 those of the step's scoring, and hits with equal scores are in the order of insertion.
 
-Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server groups them. Usually a step
-is ranked with an ever greater limit, until no further hit could belong to the result. That doesn't
-work where scores depend on the set of candidates (steps with prefetches, and `Mmr`): a ranking of
-fewer points then isn't a prefix of the ranking of all. Such a step is repeated in rounds, as on a
+Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server groups them. Usually the
+limit of a step is raised until no further hit could belong to the result. That doesn't work if
+scores depend on the set of candidates (steps with prefetches, and `Mmr`): then the ranking of fewer
+points isn't the beginning of the ranking of all points. Such a step is repeated in rounds, as on a
 server: each round ranks only the points that no earlier round has put into a group. The first
 rounds exclude full groups. If groups still need points afterwards, a second series of rounds is
 restricted to the groups that aren't full.
@@ -71,8 +71,8 @@ class Ranked:
     """A ranking: items, best first, (n,) int64, with scores, float64 (n,).
 
     distances: float64 (n,), or None if they aren't computed. values: the sort keys if the step
-    sorts points. share: the weighted share of the query text's words that the best documents
-    contain, 0 to 1. is_cut: whether more hits may follow the last hit.
+    sorts points. share: the greatest weighted share, from 0 to 1, of the query text's words that
+    one of the best documents contains. is_cut: whether more hits may follow the last hit.
     """
 
     items: Ints
@@ -103,9 +103,9 @@ class Ranked:
 @dataclass(slots=True)
 class Trace:
     """A record of how a query was executed, for `explain`. is_recording: if False, nothing is
-    recorded. legs: for each prefetch, the number of hits per query vector or text; a step without
-    prefetches that ranks by text or sparse vectors is recorded too. alphas: per query, the weight
-    of the vectors in adaptive fusion; the words weigh 1 - alpha."""
+    recorded. legs: for each prefetch ("leg"), the number of hits per query vector or text. A step
+    that ranks by text or sparse vectors is recorded, too, if it has no prefetches. alphas: per
+    query, the weight of the vectors in adaptive fusion; the words weigh 1 - alpha."""
 
     is_recording: bool = True
     legs: dict[str, list[int]] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Trace:
 
 
 class Labelling(Protocol):
-    """Looks up the labels of points: the values of the groups that contain a point."""
+    """Looks up the labels of points. A label is the value that a group's points have in common."""
 
     def of(self, items: Ints) -> Sequence[Label]:
         """The labels of these items, which can be in any order."""
@@ -130,7 +130,8 @@ class Labelling(Protocol):
 
     @property
     def points_per_occurrence(self) -> int:
-        """The number n for which, on average, one in n points has a given value; 0 if unknown."""
+        """The average number of points divided by the number of points with a given value; 0 if
+        unknown."""
 
 
 class Ranker(Protocol):
@@ -210,8 +211,8 @@ def answer(ranker: Ranker, question: Query) -> list[Hits]:
 def _rank_and_group(
     ranker: Ranker, question: Query
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
-    """The rankings of a query, and for each ranking the value of its group. The value is None for
-    queries without groups."""
+    """The rankings of a query, and for each ranking the value of its group, None for queries
+    without groups."""
     match question.groups:
         case None if len(question.steps) == 1:
             rankings = rank_step(ranker, question.steps[0])
@@ -254,7 +255,7 @@ def rank_each(
 
 def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     """One ranking for each query vector or text of a step, with threshold and window applied. name:
-    the name in an explanation, if the step is a prefetch."""
+    the step's name in an explanation, if the step is a prefetch."""
     if not step.prefetch:
         rankings = ranker.rank(step)
         if (
@@ -342,8 +343,8 @@ def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float
 
     As on a server, only the metric of the space decides which scores are worse. If its distances
     are used as scores (L2, L1), scores above the threshold are worse; otherwise scores below it.
-    That holds even for comparisons with examples, where the greatest score is best whatever the
-    metric.
+    That is also true of comparisons with examples, although there the greatest score is best for
+    every metric.
     """
     compared = scoring.near if isinstance(scoring, Mmr) else scoring
     below = (
@@ -390,7 +391,7 @@ def fuse_each(
 
 def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
     """The weight of each ranking, or None for equal weights. Adaptive fusion derives the weights
-    from `Ranked.share`, the share of the query text that the best documents contain."""
+    from `Ranked.share`."""
     weights = scoring.weights
     if scoring.kind == "adaptive" and weights is not None:
         from retrieval_store.base.fusion import adaptive_alpha
@@ -426,8 +427,8 @@ SHOWN_AS: Mapping[type, str] = {
 
 def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
     """The names of steps in an explanation. A step is named after its vector space, or after its
-    kind if the space has no name. above: the name of the step whose prefetches these steps are;
-    each name begins with it. Repeated names get a number."""
+    kind if the space has no name. above: the name of the step that has these steps as prefetches;
+    each name begins with this name. Repeated names get a number."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
@@ -557,8 +558,8 @@ def _in_rounds(
 
 
 def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
-    """The step with the limit of each prefetch multiplied by `times`, so that groups can become
-    full."""
+    """The step, with the limit of each prefetch multiplied by `times`, so that there are enough
+    hits to fill the groups."""
     prefetch = tuple(
         replace(_widen_prefetches(prefetch_step, times), limit=prefetch_step.limit * times)
         for prefetch_step in step.prefetch
@@ -569,8 +570,9 @@ def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
 @dataclass(slots=True)
 class _Gathered:
     """The groups found so far. ascending: whether the least score or value ranks first. hits: the
-    hits of each group. ordered: the pairs of group and item found so far; a sort may find an item
-    several times. ids: the points that are in at least one group (a dict, as an ordered set)."""
+    hits of each group. ordered: the pairs of group and item found so far, since a sort may find an
+    item several times. ids: the points that are in at least one group (a dict, as an ordered
+    set)."""
 
     ranker: Ranker
     groups: GroupSearch
@@ -609,13 +611,13 @@ class _Gathered:
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
-        """The filter for the points of the best groups, without the groups that are full; None if
-        all the best groups are full."""
+        """The filter for points of those best groups that aren't full; None if all the best groups
+        are full."""
         lacking = [group for group in self._best() if not self._is_full(self.hits[group])]
         return self.groups.among(lacking) if lacking else None
 
     def is_enough(self) -> bool:
-        """Whether the wanted number of groups is found, and the best of them are full."""
+        """Whether the wanted number of groups is found, and all of the best groups are full."""
         full = sum(self._is_full(self.hits[group]) for group in self._best())
         return full >= self.groups.count
 

@@ -22,7 +22,7 @@ Decay: TypeAlias = Literal["lin", "exp", "gauss"]
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A constant number. A point in time is represented by the seconds since 1970."""
+    """A constant number. A time is given in seconds since 1970."""
 
     value: float
 

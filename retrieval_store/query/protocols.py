@@ -4,8 +4,8 @@ collection.
 Implementations raise only errors of `retrieval_store.errors`. The front (public API) checks
 arguments before it passes them to a store.
 
-In all methods, `ids` restricts a call to the points with these ids. The filter `expression`
-restricts it to the points that fulfil the filter. None means no restriction.
+In all methods, `ids` restricts a call to the points with these ids, and the filter `expression`
+restricts the call to points that fulfil it. None means no restriction.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,8 +60,8 @@ class PointsBackend(Protocol):
 
     @property
     def engine(self) -> "EnginePoints | None":
-        """The same points with the methods that only our engine has. The engine can run in this
-        process or in a server; None on a cluster."""
+        """The same points with the methods that only the engine of this project has. The engine can
+        run in this process or in a server; None on a cluster."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points. `rules` decides how existing and missing points are treated."""
@@ -96,7 +96,8 @@ class PointsBackend(Protocol):
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
         """At most `size` of the matching points, in the order of first insertion. Repeated calls
         return the same points. The returned points are spread evenly over all matching points, and
-        include the first and the last matching point. On a cluster they are practically random."""
+        include the first and the last matching point. On a cluster the returned points are
+        practically random."""
 
     def ask(self, question: Query) -> list[Hits]:
         """Execute a query against one state. Returns one `Hits` for each query vector or text of
@@ -156,7 +157,7 @@ class PointsBackend(Protocol):
         fields: Fields,
     ) -> Points:
         """The matching points that have a number or a date at the path, sorted by it; each point is
-        returned once. Numbers come in ascending order, then dates; descending reverses the whole
+        returned once. Numbers come first, ascending, then dates; `descending` reverses the whole
         order."""
 
     def facet(
@@ -205,7 +206,7 @@ class Changes(Protocol):
     ) -> int:
         """Delete the vectors in these spaces from the points that have one of these ids and match.
         Returns the number of points. Raises NotFoundError for a space that doesn't exist. strict:
-        also raise it for an id that doesn't exist."""
+        also raise NotFoundError for an id that doesn't exist."""
 
 
 class EnginePoints(PointsBackend, Protocol):
@@ -251,8 +252,8 @@ class EmbeddedPoints(EnginePoints, Protocol):
     def transact(self, change: Callable[[Changes], T], most: int | None = None) -> T:
         """Call `change` with one transaction, and return its result. All its changes are committed
         together; if `change` raises, none of them is committed. most: the greatest number of points
-        that `change` changes. If it isn't None, `change` may be called in another thread, and
-        called once more after a failure."""
+        that `change` changes. If `most` isn't None, `change` may be called in another thread, and
+        is called once more after a failure."""
 
     def page(
         self,
@@ -296,8 +297,8 @@ class CollectionStore(Protocol):
 
     @property
     def engine(self) -> "EngineStore | None":
-        """The same store with the methods that only our engine has. The engine can run in this
-        process or in a server; None for a cluster."""
+        """The same store with the methods that only the engine of this project has. The engine can
+        run in this process or in a server; None for a cluster."""
 
     @property
     def embedded(self) -> "EmbeddedStore | None":
@@ -351,7 +352,7 @@ class CollectionStore(Protocol):
 
     def open_copy(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
         """Context manager: a snapshot of a collection's points, which can be read page after page.
-        On a cluster it isn't a snapshot, because other clients may change or delete points
+        On a cluster, the points are no snapshot: other clients may change or delete points
         meanwhile."""
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:

@@ -1,12 +1,12 @@
 """The queries that a caller can send to the points of a collection.
 
-A `Query` is data, and it is the same for every front and every store. It has *steps*, and names the
-parts of a point that the hits contain. A step ranks the points that fulfil its filter. *Prefetches*
-are steps that run before a step; a step with prefetches ranks only the points that any of them has
-found. `executor` executes queries.
+A `Query` is data, the same for every public API and every store. It has *steps*, and names the
+fields of a point that the hits contain. A step ranks the points that fulfil its filter.
+*Prefetches* are steps that run before a step; a step with prefetches ranks only the points that any
+of them has found. `executor` executes queries.
 
-An `ExplainRequest` asks a store why a query finds records, or doesn't find them; its response is a
-`RankReport`.
+An `ExplainRequest` asks a store why a query finds records, or doesn't find them. The store returns
+a `RankReport`.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,9 +39,9 @@ class NearestDense:
     In a dense space, `vectors` is (q, dim) float32. In a multivector space, it is q matrices, (m,
     dim) each, which are compared by late interaction.
 
-    scale: the unit of scores and thresholds. "distance": hits have distances (squared L2, L1, or 1
-    - the dot product or cosine), and a threshold is the greatest distance of a hit. The score is 1
-    - distance for dot product and cosine, -distance for L2 and L1, so greater is better. "server":
+    scale: the scale of scores and thresholds. "distance": hits have distances: squared L2, L1, or 1
+    minus the dot product or cosine. A threshold is the greatest distance of a hit. The score is 1 -
+    distance for dot product and cosine, -distance for L2 and L1; greater is better. "server":
     scores in the scale of a Qdrant server: the dot product or cosine (greater is better), or the L2
     or L1 distance (less is better). exact: return the exact nearest points. ef: the number of
     candidates to request from an index, None for the index's default. recall: the share of the true
@@ -71,8 +71,7 @@ class NearestSparse:
 class Bm25:
     """Ranks documents by BM25 for query texts; each text gets a ranking of its own.
     weighs_identifiers: words that look like identifiers get a greater weight. Each ranking then
-    also reports the share of the text that the best documents contain. Adaptive fusion needs this
-    share."""
+    also reports which share of the text one of the best documents contains, for adaptive fusion."""
 
     texts: tuple[str, ...]
     analyzer: "Analyzer"
@@ -256,7 +255,8 @@ GroupValue: TypeAlias = str | int
 @dataclass(frozen=True, slots=True)
 class BestOfEach:
     """Requests one ranking with at most the best `size` hits of each value at a path. Hits without
-    a value there are dropped. The step's limit and offset count the remaining hits."""
+    a value at the path are dropped. The step's limit and offset then apply to the remaining
+    hits."""
 
     path: PayloadPath
     size: int
@@ -265,9 +265,9 @@ class BestOfEach:
 @dataclass(frozen=True, slots=True)
 class GroupSearch:
     """Requests hits grouped by the strings and integers that points have at a path. The best
-    `count` groups are returned, with at most `size` points each. among: builds the filter for
-    points in a group of these values. besides: builds the filter for points in a group of any other
-    value."""
+    `count` groups are returned, with at most `size` points each. among: a function that takes
+    values, and returns the filter for points in the groups of these values. besides: a function
+    that takes values, and returns the filter for points in groups of other values."""
 
     path: JsonPath
     count: int
@@ -280,8 +280,8 @@ class GroupSearch:
 class Query:
     """A query: one or more steps, all executed on one state of the collection. fields: the parts of
     a point that the hits contain. groups: how to group the hits; only a query with a single step
-    can have groups. measured: a dense prefetch of a step that fuses rankings. If it is set, each
-    hit contains its distance from that prefetch's query vector, NaN for a point without a
+    can have groups. measured: a dense prefetch of a step that fuses rankings. If `measured` is set,
+    each hit contains its distance from that prefetch's query vector, NaN for a point without a
     vector."""
 
     steps: tuple[QueryStep, ...]
@@ -319,10 +319,10 @@ class ExplainRequest:
     """A query with one step and one query vector or text, and the records to explain: the first
     `limit` records that fulfil the filter `records`.
 
-    beside: further steps without prefetches, by which the records are ranked, too, although the
-    query does not contain these steps. conditions: for each condition the report says which records
-    fulfil it. same: a path; for each record the report lists the hits with the same value at this
-    path. ahead: the maximum number of hits before a record whose ids are reported.
+    beside: further steps, which are not in the query and have no prefetches, by which the records
+    are ranked, too. conditions: for each condition the report says which records fulfil it. same: a
+    path; for each record the report lists the hits with the same value at this path. ahead: the
+    maximum number of hits before a record whose ids are reported.
     """
 
     question: Query
@@ -348,12 +348,12 @@ class LegReport:
     """The exact ranks of the records in one kind of search (a "leg", such as dense or text search),
     among all points that fulfil its filter.
 
-    asked: how many hits the query requests from this leg; None if the query has no such step.
-    ranked: how many points the leg ranks. ranks: (n,) from 1. The rank is 0 if the leg can't rank
-    the record (it has no vector, or no word of the query), or if the record is beyond the store's
-    limit. A record that the filter excludes gets the rank that it would have without the filter.
-    scores, distances: (n,), NaN where unknown. beyond: (n,) bool, whether the record is worse than
-    the threshold of the step.
+    asked: how many hits the query requests from this search; None if the query has no such step.
+    ranked: how many points the search ranks. ranks: (n,) from 1. The rank is 0 if the search can't
+    rank the record (which has no vector, or no word of the query), or if the record is beyond the
+    store's limit. A record that the filter excludes gets the rank that it would have without the
+    filter. scores, distances: (n,), NaN where unknown. beyond: (n,) bool, whether the record is
+    worse than the threshold of the step.
     """
 
     name: str
@@ -387,8 +387,8 @@ class RankReport:
     isn't in the ranking. ahead: for each record, the ids before it in that ranking. beyond: (n,)
     bool, whether a record's score in that ranking is worse than the query's threshold. legs: a
     report for each leg. words: a report for each word of the query texts. fulfilled: (conditions,
-    n) bool, which record fulfils which condition. same: for each record, the hits with its value at
-    the path.
+    n) bool, whether each record fulfils each condition. same: for each record, the hits that have
+    the record's value at the path.
     """
 
     points: Points

@@ -1,11 +1,12 @@
-"""Explains to a caller why a query found records or not, as data that prints readably.
+"""Explains to a caller why a query found records or didn't find them, as objects that print as
+text.
 
-A front parses the filters of its dialect into `Condition`s, one for each part as the caller wrote
-it. So a reason can name the parts that exclude a record. Each condition also has an expression, the
-filter that stores evaluate. A `WhyRequest` contains a front's query, and `reasons_of` builds the
-`Reasons` from the store's report. `advice_on` says in sentences what would have to change for a
-record to be found. It names every obstacle, not only the first, so a caller who follows it finds
-the record.
+Each public API parses the filters of its dialect into `Condition`s, one for each part as the caller
+wrote it. So a reason can name the parts that exclude a record. Each condition also has an
+expression: the filter that stores evaluate. A `WhyRequest` contains the query, and `reasons_of`
+builds the `Reasons` from the store's report. `advice_on` says in sentences what would have to
+change for a record to be found. It names every obstacle, not only the first, so a caller who
+follows it finds the record.
 """
 
 import re
@@ -89,8 +90,8 @@ def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
 
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
     """The smallest parts of a condition that exclude a record, or an empty list if the record
-    matches. For the record to match, all these parts or only one of them must change, depending on
-    the condition. holds: returns whether the record fulfils a condition."""
+    matches. Depending on the condition, all these parts or only one of them would have to change
+    for the record to match. holds: returns whether the record fulfils a condition."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -115,7 +116,7 @@ def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
-    """The record's value that a condition is about: a value of its metadata (several as a list),
+    """The value of the record that a condition tests: a value of its metadata (several as a list),
     the beginning of its document, or its id. None if the record has no such value."""
     for leaf in walk(condition.expression):
         if isinstance(leaf, ColumnLeaf):
@@ -146,8 +147,8 @@ class Leg:
     gets the rank that it would have without the filter. The rank is None if the record has no
     vector or no word of the query, or if it is too far back on a cluster. distance: only for dense
     searches of a Collection. score: greater is better. asked: how many candidates the query takes
-    from this leg, None if it doesn't use the leg. beyond: whether the record is worse than the
-    threshold of this leg.
+    from this search, None if the query doesn't use it. beyond: whether the record is worse than the
+    threshold of this search.
     """
 
     rank: int | None
@@ -176,14 +177,15 @@ class Reason:
     is among the hits. place: the record's rank among the hits, from 1; hits that an offset skips
     are counted. rank: the record's exact rank, from 1, among all matching records, in the ranking
     that the query would return with a large enough limit. None if a filter excludes the record, or
-    if it can't be ranked. legs: the results of single searches, by the name of the leg: "dense",
-    "text" or "sparse". excluded_by: the smallest conditions that exclude the record. shared_words:
-    words of the query that the record's document contains, each with its contribution to the score
-    in text search (None on a cluster). missing_words: words of the query that the document lacks.
-    ahead: the ids before the record, best first, 100 at most. same: hits that have the record's
-    value under the key that the caller named. advice: what would have to change, in sentences.
-    reranked: the re-ranker's result, if it has scored the record. In that case place and ahead
-    describe the order after re-ranking, and rank and legs the order before it.
+    if it can't be ranked. legs: the record's result in each single search: "dense", "text" or
+    "sparse". excluded_by: the smallest conditions that exclude the record. shared_words: words of
+    the query that the record's document contains, each with its contribution to the score in text
+    search (None on a cluster). missing_words: words of the query that the document lacks. ahead:
+    the ids before the record, best first, 100 at most. same: hits that have the record's value
+    under the key that the caller named. advice: sentences that say what would have to change for
+    the query to find the record. reranked: the re-ranker's result, if it has scored the record. In
+    that case place and ahead describe the order after re-ranking, and rank and legs the order
+    before it.
     """
 
     id: str | int
@@ -310,8 +312,8 @@ _OF_ITSELF = {
 @dataclass(frozen=True, slots=True)
 class ArgumentNames:
     """How advice names the arguments of the caller's function that influence the result.
-    depth_grows: whether a larger number of hits also makes each side of a fused query return more
-    candidates. showing: a phrase that describes the effect of more hits."""
+    depth_grows: whether a larger number of hits also increases the number of candidates of each
+    ranking that is fused. showing: a phrase that describes the effect of more hits."""
 
     count: str = "n_results"
     offset: str = "offset"
@@ -385,8 +387,8 @@ def _remaining_obstacles(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
-    """Advice for a record that is worse than the threshold of one leg of the query. name, leg: that
-    leg."""
+    """Advice for a record that is worse than the threshold of one search of the query. name, leg:
+    the name and the result of this search."""
     step, names = about.step, about.names
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
@@ -480,7 +482,7 @@ def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 def _grows(about: AdviceContext) -> bool:
     """Whether a larger limit extends the ranking without changing its beginning. A fused ranking
-    may change with the number of hits of each side."""
+    may change with the number of candidates of each ranking."""
     scoring = about.step.scoring
     if not about.step.prefetch:
         return True
@@ -529,8 +531,8 @@ class WhyRequest:
     """A query, and the records to explain: the records with these `ids`, or the first records that
     contain the text `containing`. conditions: the query's filters as the caller wrote them. beside:
     further kinds of search that the query doesn't use. same: a metadata key; hits that have a
-    record's value under this key are reported. spelled: for each word of the analyzer, its spelling
-    in the query. names: the names of the caller's arguments."""
+    record's value under this key are reported. spelled: for each analyzed word, its spelling in the
+    query. names: the names of the caller's arguments."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -588,10 +590,10 @@ def _absent(point_id: PointId) -> Reason:
 
 
 def ways_to_contain(text: str) -> list[Expression]:
-    """Conditions for containing a text, from strict to loose. The caller uses the first condition
+    """Conditions that a document contains a text, from strict to loose; the caller uses the first
     that any record fulfils. The strict condition requires the exact text. The loose condition
-    accepts any white space between the words, for a text copied from a display with other line
-    breaks."""
+    accepts any white space between the words, since a text may be copied from a page with other
+    line breaks."""
     as_it_is, words = DocumentContains(text), text.split()
     if len(words) < 2 or len(text) > LONGEST_PATTERN:
         return [as_it_is]

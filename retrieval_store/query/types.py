@@ -32,7 +32,7 @@ UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 class ShownIds(tuple[str, ...]):
     """Ids from a caller who sees all ids as strings. "7" means the point with the integer id 7 if
     that point exists and no point has the string "7" as id. Otherwise "7" means the string. A store
-    resolves the ids in the same state in which it uses them."""
+    decides this in the same state in which it uses the ids."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ NonDenseVector: TypeAlias = SparseVector | Matrix  # a matrix is a multivector
 
 
 class Unset(Enum):
-    """The type of UNSET, a value which means "leave it unchanged" in an update."""
+    """The type of UNSET. In an update, this value leaves a field unchanged."""
 
     UNSET = "unset"
 
@@ -77,8 +77,8 @@ class NonDenseVectors:
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
-    """Points to write. A field that is None leaves that field of existing points unchanged. The
-    item UNSET in a field leaves it unchanged for one point. New points get null instead."""
+    """Points to write. A column that is None leaves this field of existing points unchanged; the
+    item UNSET in a column leaves it unchanged for one point. In both cases new points get null."""
 
     ids: Sequence[PointId]
     vectors: Mapping[str, Vectors | NonDenseVectors] = field(default_factory=dict)
@@ -136,8 +136,8 @@ class Content:
 
 
 def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
-    """A copy of `old`, with the keys of `new` added. If both have a key, the value in `new` is
-    used. A value of None deletes the key. If `new` is None, `old` is returned."""
+    """A copy of `old`, with the keys of `new` added. For a key in both, the value in `new` is used;
+    None deletes the key. If `new` is None, `old` is returned."""
     if new is None:
         return old
     merged = {**(old or {}), **new}
@@ -159,7 +159,7 @@ class PutResult:
 @dataclass(frozen=True, slots=True)
 class Position:
     """A position in a collection's change log. operation: the number of the last operation.
-    inserted: how many points had ever been inserted by then."""
+    inserted: how many points had ever been inserted up to that operation."""
 
     operation: int
     inserted: int
@@ -277,11 +277,11 @@ KINDS: tuple[VectorKind, ...] = get_args(VectorKind)
 
 @dataclass(frozen=True, slots=True)
 class NewSpace:
-    """A vector space to be created: its metric, and the name and settings of its index. kind: a
-    point has one dense vector, one sparse vector, or several dense vectors ("multi"). A sparse
-    space ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each
-    index. Spaces of other kinds store numbers in the datatype; "uint8" truncates numbers to
-    integers from 0 to 255. dimension: None if the first write sets it."""
+    """A vector space to be created: its metric, and the name and settings of its index. kind:
+    whether a point has one dense vector ("dense"), one sparse vector ("sparse"), or several dense
+    vectors ("multi"). A sparse space ranks by the dot product; {"idf": true} in its settings
+    multiplies by the idf of each index. The other kinds store numbers in the datatype; "uint8"
+    truncates numbers to integers from 0 to 255. dimension: None if the first write sets it."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)
@@ -293,8 +293,8 @@ class NewSpace:
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
     """An existing vector space. dimension: None until the first write sets it. count: how many
-    existing points have a vector in the space. number: never reused, so it distinguishes the space
-    from a deleted space of the same name."""
+    existing points have a vector in the space. number: identifies the space. Numbers are never
+    reused, so a deleted space of the same name has another number."""
 
     name: str
     metric: Metric
@@ -360,8 +360,8 @@ TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection's entry in the catalog. The engine stores the settings for its callers; it uses
-    only the settings that `is_qdrant_only`, `expires` and `text_settings` read."""
+    """A collection's entry in the catalog. The engine stores all settings for its callers, but
+    reads only those of `is_qdrant_only`, `expires` and `text_settings`."""
 
     id: str
     name: str
@@ -435,9 +435,9 @@ class Projection:
     """Points in a plane, in the order of insertion.
 
     places: (n, 2) float32, the positions in the plane. axes: (3, d) float32, the mean and the first
-    two principal axes; `base.pca.places_of` projects other vectors with them. explained: (2,) the
-    share of the variance along each axis. total: the number of points from which the sample was
-    drawn. values: the value of each point at the path, None without a path.
+    two principal axes; `base.pca.places_of` projects other vectors to the same plane. explained:
+    (2,) the share of the variance along each axis. total: the number of points from which the
+    sample was drawn. values: the value of each point at the path, None without a path.
     """
 
     ids: list[PointId]
@@ -465,8 +465,8 @@ def refuse_other_kind(space: str, kind: str) -> None:
 
 
 def scalar(value: Any) -> Shown:
-    """The displayed part of a value: the first non-null item of a list, None for an object, and
-    otherwise the value itself."""
+    """The part of a value that is displayed: of a list the first item that isn't null, of an object
+    None, of any other value the value itself."""
     if isinstance(value, list):
         value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value

@@ -1,9 +1,9 @@
-"""Finds out why a query finds records, or doesn't find them: their exact ranks in each of its
-rankings.
+"""Computes the exact ranks of records in each ranking of a query, to explain why the query finds
+the records, or doesn't find them.
 
 Each single ranking contains all points that fulfil its filter, and is computed without an index.
-The rankings are combined as in the query, without its limits, thresholds and offsets. The unchanged
-query is executed as well.
+The rankings are combined as in the query, without its limits, thresholds and offsets. The query
+itself is executed, too.
 """
 
 from dataclasses import replace
@@ -113,8 +113,8 @@ def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> B
 
 
 class _Ways:
-    """Computes the single rankings of a query, and the ranks and scores of some items in them.
-    records: a filter that these items fulfil; other points may fulfil it too."""
+    """Computes the single rankings of a query, and the ranks and scores of some items in these
+    rankings. records: a filter that the items fulfil; other points may fulfil it, too."""
 
     def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
         self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
@@ -136,7 +136,7 @@ class _Ways:
         return self._ranker.rank_among(self._whole(step), legs)
 
     def report_ranking(self, step: QueryStep) -> None:
-        """Report how a step that isn't part of the query ranks the items."""
+        """Add a report on how a step that isn't part of the query ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 
     def _rank(self, step: QueryStep, name: str, depth: int | None) -> Ranked:
@@ -179,7 +179,7 @@ class _Ways:
 
     def _alone(self, step: QueryStep, ranking: Ranked) -> Ranked:
         """The ranking of only the records, without the filter of the step. If `ranking` contains
-        all of them, it is returned instead."""
+        all of the records, `ranking` is returned."""
         if (
             isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
             and not np.isin(self._items, ranking.items).all()
@@ -189,8 +189,8 @@ class _Ways:
         return ranking
 
     def _count_before(self, ranking: Ranked, item: int, key: float, sign: float) -> int:
-        """The number of items in a ranking that precede `item`, whose sort key is `key` (less is
-        better). sign: multiplied with a score, it gives the score's sort key."""
+        """The number of items in a ranking that precede `item`. key: the item's sort key; less is
+        better. sign: a score times `sign` is the score's sort key."""
         keys: Floats = sign * ranking.scores
         equal = ranking.items[keys == key]
         earlier = self._ranker.order(np.append(equal, item))

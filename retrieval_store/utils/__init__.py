@@ -1,7 +1,7 @@
 """The modules of `chromadb.utils` that programs for Chroma import, under their names.
 
 `embedding_functions` and `data_loaders` have Chroma's names and arguments for classes of this
-package. Nothing is loaded before its first use. It may use `embeddings`, `loaders`,
+package. Nothing is loaded before its first use. The package may import `embeddings`, `loaders`,
 `plugins`, `base` and `errors`.
 """
 

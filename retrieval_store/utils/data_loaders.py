@@ -8,6 +8,6 @@ USUAL_WORKERS = 4
 
 def ImageLoader(max_workers: int = USUAL_WORKERS) -> images.ImageLoader:
     """A loader of images from local files. max_workers: how many images are loaded at the same
-    time. `retrieval_store.ImageLoader`, which this returns, also has arguments for URLs, limits and
-    folders."""
+    time. The result is a `retrieval_store.ImageLoader`, whose constructor also has arguments for
+    URLs, limits and folders."""
     return images.ImageLoader(threads=whole_number(max_workers, "max_workers", 1))

@@ -1,10 +1,10 @@
 """Embedding functions under the names, and with the arguments, that code for Chroma uses.
 
-Each name here stands for a class of `retrieval_store.embeddings`; collections store that class's
-own name. The vectors equal those of Chroma's function, so that queries fit imported vectors. The
-exception is `DefaultEmbeddingFunction`, which is this package's default. Chroma's module for each
-function exists here too. Functions that don't exist here raise an error. Nothing is loaded before
-its first use.
+Each name stands for a class of `retrieval_store.embeddings`, and collections store the name of that
+class. The vectors equal those of Chroma's function, so that queries fit imported vectors. The
+exception is `DefaultEmbeddingFunction`, which is the default function of this package. Chroma's
+module for each function exists, too. Functions that this package lacks raise an error. Nothing is
+loaded before its first use.
 """
 
 import os
@@ -93,8 +93,8 @@ def Bm25EmbeddingFunction(
     **kwargs: Any,
 ) -> "BM25Embedding":
     """A `retrieval_store.embeddings.bm25.BM25Embedding`, which computes sparse vectors without a
-    model or files. A call embeds documents, and `embed_query` embeds queries, whatever `task` and
-    `query_config` are."""
+    model or files. A call embeds documents, and `embed_query` embeds queries; `task` and
+    `query_config` don't change that."""
     from retrieval_store.embeddings.bm25 import BM25Embedding
 
     others = {
@@ -116,8 +116,8 @@ def HuggingFaceSparseEmbeddingFunction(
     **kwargs: Any,
 ) -> "SpladeEmbedding":
     """A `retrieval_store.embeddings.sentence_transformers.SpladeEmbedding`, which computes sparse
-    vectors. A call embeds documents, and `embed_query` embeds queries, whatever `task` and
-    `query_config` are."""
+    vectors. A call embeds documents, and `embed_query` embeds queries; `task` and `query_config`
+    don't change that."""
     from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
 
     refuse("HuggingFaceSparseEmbeddingFunction", kwargs)
@@ -146,8 +146,8 @@ def OllamaEmbeddingFunction(
     model_name: str = "chroma/all-minilm-l6-v2-f32",
     timeout: float = 60,
 ) -> "ollama.OllamaEmbeddingFunction":
-    """A `retrieval_store.OllamaEmbeddingFunction` without prefixes before texts, as in Chroma. With
-    its own defaults that class adds the prefixes that some models need."""
+    """A `retrieval_store.OllamaEmbeddingFunction` without prefixes before texts, as in Chroma. (By
+    default, that class adds the prefixes that some models need.)"""
     from retrieval_store.embeddings import ollama
 
     if isinstance(url, str):
@@ -220,9 +220,9 @@ def SentenceTransformerEmbeddingFunction(
     normalize_embeddings: bool = False,
     **kwargs: Any,
 ) -> "sentence_transformers.SentenceTransformerEmbeddingFunction":
-    """A `retrieval_store.SentenceTransformerEmbeddingFunction` without prompts, as in Chroma. With
-    its own defaults that class uses the prompts of the model's authors. Arguments of the model's
-    class are refused."""
+    """A `retrieval_store.SentenceTransformerEmbeddingFunction` without prompts, as in Chroma. (By
+    default, that class uses the prompts of the model's authors.) Arguments of the model's class are
+    refused."""
     from retrieval_store.embeddings import sentence_transformers
 
     refuse("SentenceTransformerEmbeddingFunction", kwargs)
@@ -236,8 +236,8 @@ def SentenceTransformerEmbeddingFunction(
 
 
 def register_embedding_function(ef_class: Any = None) -> Any:
-    """Register a class of embedding functions under the name that its `name()` returns. It is a
-    class decorator, used with or without parentheses."""
+    """Register a class of embedding functions under the name that its `name()` returns. The
+    function is a class decorator, used with or without parentheses."""
     from retrieval_store import plugins
 
     register = plugins.register_embedding_function
@@ -245,7 +245,7 @@ def register_embedding_function(ef_class: Any = None) -> Any:
 
 
 def is_chroma_name(name: str) -> bool:
-    """Whether Chroma is known to have something of this name."""
+    """Whether Chroma is known to have an object of this name."""
     return name in _INSTEAD or name.endswith("EmbeddingFunction")
 
 
@@ -271,8 +271,8 @@ def refuse(function: str, given: dict[str, Any]) -> None:
 
 
 def add_modules(package: str) -> None:
-    """Make the modules in which Chroma has these functions importable below `package`, a package of
-    this project."""
+    """Make modules with the names of Chroma's modules for these functions importable below
+    `package`, a package of this project."""
     for name, function in MODULES.items():
         module = ModuleType(f"{package}.{name}")
         vars(module)[function] = globals()[function]

@@ -1,12 +1,12 @@
 """A store as tools for agents: programs that a language model controls.
 
-`tools` answers the calls from a store's collections (`sources`). `definitions` has the descriptions
-that a model reads. `arguments` checks the arguments and expiry times that a model sends. `answers`
-formats the results, as text and as data. `mcp` serves the tools by the Model Context Protocol, over
-standard input and output or over HTTP; LangChain's and LlamaIndex's stores wrap the same tools.
-`command` is `retrieval-store mcp`, which the core finds as a plugin; `wording` formats values in
-messages. This package may use the public parts of the core and of `retrieval_store_server`. The
-package `mcp` isn't imported before a server is made.
+`tools` answers calls with the data of a store's collections (`sources`). `definitions` has the
+descriptions that a model reads. `arguments` checks the arguments and expiry times that a model
+sends. `answers` formats the results, as text and as data. `mcp` serves the tools by the Model
+Context Protocol, over standard input and output or over HTTP; LangChain's and LlamaIndex's stores
+wrap the same tools. `command` is `retrieval-store mcp`, which the core finds as a plugin; `wording`
+formats values in messages. This package may import the public parts of the core and of
+`retrieval_store_server`. The package `mcp` isn't imported before a server is created.
 """
 
 from importlib import import_module

@@ -115,5 +115,6 @@ def mark_lines(lines: Sequence[str], mark: str) -> str:
 
 
 def as_arguments(text: str) -> str:
-    """An explanation in which the arguments of a query are replaced by those of the tools."""
+    """An explanation, in which the names of the query's arguments are replaced by those of the
+    tools' arguments."""
     return text.replace("n_results=", "limit=")

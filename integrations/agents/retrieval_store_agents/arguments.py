@@ -49,9 +49,9 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """The value, converted to the type of its argument, since models often send another type. They
-    send, for example, a text instead of a list of texts, digits instead of a number, or a JSON
-    string instead of an object."""
+    """The value, converted to the type of its argument, since models often send another type: a
+    text instead of a list of texts, digits instead of a number, or a JSON string instead of an
+    object."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])
@@ -127,8 +127,8 @@ def now_iso() -> str:
 
 
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata, in which the time of expiry, if any, is an ISO string with a time zone, by
-    default UTC."""
+    """The metadata. If they contain a time of expiry, it is converted to an ISO string with a time
+    zone, by default UTC."""
     value = metadata.get(FORGOTTEN)
     if value is None:
         return dict(metadata)

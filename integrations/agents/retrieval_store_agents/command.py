@@ -43,7 +43,7 @@ def mcp(
 
     The client starts this command, and talks to it through standard input and output. The command
     ends with the client. With --write, a missing directory is created. With --http, API keys are
-    read as by `serve`.
+    read from the environment, as in `serve`.
     """
     parent = os.getppid()  # before slow imports, during which the parent may exit
     if not (write or plugin.is_store(store)):

@@ -1,8 +1,9 @@
 """Serves the tools of a store by the Model Context Protocol, with its official SDK.
 
-Over standard input and output the process belongs to the client that started it. It ends when its
-input ends, or its parent has exited; running calls then have one second. Over HTTP the client's key
-decides whether the client gets the tools that write, as in `retrieval-store serve`.
+Over standard input and output, the process serves only the client that started it. The process ends
+when its input ends, or its parent has exited; running calls then have one second to finish. Over
+HTTP the client's key decides whether the client gets the tools that write, as in `retrieval-store
+serve`.
 """
 
 import base64
@@ -78,7 +79,7 @@ class CallBudget(Protocol):
 
 class StoreServer:
     """Answers the requests of the protocol. The store is opened by the first request that needs it.
-    So a client that starts several servers does not wait for each to open a store."""
+    So a client that starts several servers does not wait until each has opened a store."""
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served
@@ -207,7 +208,8 @@ class StoreServer:
 
 
 async def _stopping(budget: CallBudget) -> None:
-    """A context manager: if this task is cancelled, calls that have a time limit are stopped."""
+    """A context manager: if this task is cancelled in its `with` block, calls with a time limit are
+    stopped."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -247,8 +249,8 @@ async def _serve_stdio(protocol: "Server[Any]") -> None:
 
 def _end_with_client(parent: int) -> None:
     """End the process when its input is closed or its parent has exited. Running calls get a moment
-    to finish, though nobody reads their results. Otherwise a call that waits for a lock or a model
-    would keep the process alive. Writes are stored completely or not at all."""
+    to finish, although nobody reads their results. Then the process ends even if a call still waits
+    for a lock or a model. Writes are stored completely or not at all."""
     watched = select.poll() if hasattr(select, "poll") else None
     if watched is not None:
         with suppress(OSError):  # there is no standard input

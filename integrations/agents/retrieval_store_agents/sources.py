@@ -21,8 +21,9 @@ class ToolSource(Protocol):
 
     def create(self, name: str, forgets: bool) -> Collection:
         """The collection of this name, which is created if it does not exist. Raises NotFoundError
-        if a collection of this name is not permitted. forgets: whether its records must be able to
-        expire; raises InvalidArgumentError if a new collection does not support that."""
+        if a collection of this name is not permitted. forgets: whether the collection's records
+        must be able to expire; raises InvalidArgumentError if a new collection does not support
+        that."""
 
     def allowed_names(self) -> tuple[str, ...]:
         """The names of the permitted collections, existing or not; empty if all are permitted."""
@@ -52,8 +53,8 @@ class ClientSource:
         return self.opened.setdefault(key, collection)
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection of this name, which is created if it does not exist. forgets: whether its
-        records must be able to expire, which is impossible on a cluster."""
+        """The collection of this name, which is created if it does not exist. forgets: whether the
+        collection's records must be able to expire, which is impossible on a cluster."""
         self._check(name)
         client = self.client()
         if name in client.collection_names():
@@ -94,7 +95,8 @@ class CollectionSource:
         return self.collection
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection, like `open`, since this source never creates another. forgets: unused."""
+        """The collection, as returned by `open`: this source creates no collections. forgets:
+        unused."""
         return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The tools through which a model uses a store: what their calls do.
 
-A model chooses a tool by its description, fills its arguments by their JSON schema, and reads the
-result's text; programs read its data. The error for an invalid argument says what would be right,
-since a model can act on that.
+A model chooses a tool by its description, fills its arguments according to their JSON schema, and
+reads the text of the result; programs read the data of the result. The error for an invalid
+argument says what would be right, since a model can use that to correct its call.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True`
 
 class StoreTools:
     """The tools of a store. writes: whether tools that write are included; refusal: the reason if
-    they are not. Threads can call tools at the same time."""
+    they are not included. Threads can call tools at the same time."""
 
     def __init__(self, source: ToolSource, writes: bool = False, refusal: str = READ_ONLY) -> None:
         self._source, self._refusal = source, refusal
@@ -407,7 +407,7 @@ def _id_of(document: str) -> str:
 
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
-    """The ids, among these, of records that match a filter."""
+    """Those of the ids whose records match a filter."""
     return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 

@@ -15,7 +15,7 @@ def cut_text(text: str, most: int) -> str:
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A count and its noun, in words."""
+    """A number and a noun, in the plural unless the number is 1, such as "1,000 records"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -29,8 +29,8 @@ FIELDS: tuple[Literal["metadatas", "documents", "uris"], ...] = ("metadatas", "d
 class PointLayout:
     """Where a point stores a document's text and metadata. The text is the point's document. If
     `content_key` is set, the text is also the metadata value under that key. The document's
-    metadata are those of the point. If `metadata_key` is set, they are an object under that key, as
-    in LangChain's store for Qdrant."""
+    metadata are those of the point. If `metadata_key` is set, the document's metadata are an object
+    under that key, as in LangChain's store for Qdrant."""
 
     content_key: str | None = None
     metadata_key: str | None = None
@@ -74,15 +74,16 @@ class PointLayout:
         return f"{self.metadata_key}.{name}" if inside else name
 
     def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """A document's metadata, updated with new values; None deletes a key. This is used if the
-        metadata are an object under `metadata_key`, which a collection cannot merge."""
+        """A document's metadata, updated with new values; None deletes a key. Used if the metadata
+        are an object under `metadata_key`, because a collection can't merge keys inside an
+        object."""
         held = (old or {}).get(self.metadata_key or "")
         merged = {**(held if isinstance(held, dict) else {}), **new}
         return {key: v for key, v in merged.items() if key not in new or v is not None}
 
     def where(self, condition: Any) -> Expression | None:
         """A filter in the form that a collection takes. Dicts and expressions name the documents'
-        metadata; a `Filter` of Qdrant's names the points' fields."""
+        metadata; a `Filter` of qdrant-client names the points' fields."""
         return parse_filters({"filter": condition}, self.metadata_key)
 
     def documents(self, result: Mapping[str, Any]) -> list[Document]:
@@ -91,7 +92,7 @@ class PointLayout:
 
     def document(self, result: Mapping[str, Any], i: int) -> Document:
         """The document of one record in a result; an image's text is its uri. Raises DamagedError
-        when the record can't be a document."""
+        for a record that can't be turned into a document."""
         point_id, payload = result["ids"][i], result["metadatas"][i] or {}
         uris = result.get("uris")
         text = result["documents"][i]
@@ -118,7 +119,7 @@ class DocumentBatch:
 
     Missing ids, and ids that are None, are generated. `returned` has an id for each text. If
     several texts share an id, only the last text is in `contents`, `metadatas`, `captions` and
-    `ids`. contents: the texts, or the uris of images, which can have captions.
+    `ids`. contents: the texts, or the uris of images; images can have captions.
     """
 
     def __init__(

@@ -37,9 +37,9 @@ class RetrievalStoreTranslator(Visitor):
 
     "eq", "ne", "in" and "nin" take strings, numbers, bools, dates and times; "gt", "gte", "lt" and
     "lte" take numbers, dates and times. Dates and times are compared with strings that contain
-    times; a date is its midnight in UTC. "contain" matches a list that has the value, or a string
-    that contains it. "like" matches a string that contains the value, ignoring case and per-cent
-    signs at its ends. "ne" and "nin" match documents without the attribute.
+    times; a date stands for its midnight in UTC. "contain" matches a list that has the value, or a
+    string that contains the value. "like" matches a string that contains the value, ignoring case
+    and per-cent signs at its ends. "ne" and "nin" match documents without the attribute.
     """
 
     allowed_comparators = tuple(Comparator)
@@ -103,8 +103,8 @@ class RetrievalStoreTranslator(Visitor):
     def visit_structured_query(
         self, structured_query: StructuredQuery
     ) -> tuple[str, dict[str, Any]]:
-        """The text to search for and the search's arguments: `filter`, or nothing if there is no
-        restriction."""
+        """The text to search for, and the search's arguments: a dict with `filter`, or an empty
+        dict if nothing is restricted."""
         if structured_query.filter is None:
             return structured_query.query, {}
         return structured_query.query, {"filter": structured_query.filter.accept(self)}
@@ -142,7 +142,7 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 
 def _comparison(operand: Operand, side: str) -> Expression:
     """A condition that compares a field with a number, or with a date in the form that `where`
-    takes. side: "gt", "gte", "lt" or "lte"."""
+    accepts. side: "gt", "gte", "lt" or "lte"."""
     value = operand.value
     time = value if isinstance(value, str) and _is_time(value) else _time(value)
     if time is not None:

@@ -1,4 +1,4 @@
-"""`RetrievalStoreRetriever` retrieves documents by every kind of search that a store has.
+"""`RetrievalStoreRetriever` retrieves documents by any kind of search that a store has.
 
 `AsLangChain` wraps an embedding function of retrieval-store as LangChain's `Embeddings`.
 """
@@ -50,8 +50,8 @@ def with_search_kwargs(kind: type[BaseModel], arguments: Mapping[str, Any]) -> d
 
 class RetrievalStoreRetriever(VectorStoreRetriever):
     """LangChain's retriever, with the additional search types "text", "sparse" and "hybrid".
-    Keywords that aren't fields are arguments of the search, like those in `search_kwargs`; keywords
-    of a call override both."""
+    Constructor keywords that aren't fields are arguments of the search, like those in
+    `search_kwargs`. Keywords of a call override both."""
 
     allowed_search_types: ClassVar[Collection[str]] = (
         *VectorStoreRetriever.allowed_search_types,
@@ -117,7 +117,7 @@ class AsLangChain(Embeddings):
 
 
 class _Alike(Embeddings):
-    """Any object with the methods of `Embeddings`. It can lack the async methods."""
+    """Any object with the methods of `Embeddings`, with or without the async methods."""
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding

@@ -3,10 +3,10 @@
 Every method runs one query on the collection (`Ask`). The methods differ in what they search for
 and in which part of the result they return.
 
-A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. A search by
-words, or by both, gives scores, greater being better, as Qdrant's store and `Collection.query` do.
-Only some kinds of distances and scores can be converted to a relevance, each kind by its own
-formula.
+A search by vectors alone returns distances, where smaller is nearer, as in Chroma's store. A search
+by words, or by words and vectors, returns scores, where greater is better, as in Qdrant's store and
+`Collection.query`. Some kinds of distances and scores can be converted to a relevance, each kind by
+its own formula.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ _DIVERSE = ("offset", "group_by", "rerank")  # which don't combine with diversit
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """How to search. mode: one of MODES; it is "hybrid" only if vectors and words both have a
+    """How to search. mode: one of MODES; mode is "hybrid" only if vectors and words both have a
     weight above 0. threshold: the least relevance; how: the other arguments of
     `Collection.query`."""
 
@@ -87,8 +87,8 @@ class Ask:
         return self.mode in ("dense", "hybrid")
 
     def by_sparse(self, has_model: bool) -> bool:
-        """Whether the search compares sparse vectors. has_model: whether there is a sparse model,
-        which hybrid searches then use."""
+        """Whether the search compares sparse vectors. has_model: whether there is a sparse model
+        for hybrid searches."""
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
 
@@ -100,7 +100,7 @@ def parse_search(
     has_sparse: bool,
 ) -> Ask:
     """The search that the arguments describe. usual: the default mode; has_sparse: whether there is
-    a sparse model, which then replaces BM25 in hybrid searches."""
+    a sparse model, which replaces BM25 in hybrid searches."""
     refuse_unknown(options, KNOWN, "a search")
     requested, alpha = mode_of(options.get("search_mode") or usual), options.get("alpha")
     alpha = None if alpha is None else fraction(alpha, "alpha")
@@ -156,8 +156,8 @@ def _refuse_outside_of_hybrid(options: Mapping[str, Any], mode: str) -> None:
 
 
 def _groups(layout: PointLayout, group_by: Any) -> Any:
-    """`group_by` in the form for the collection, with the key under which points store the metadata
-    key."""
+    """`group_by` in the form that the collection takes, where the metadata key is replaced by the
+    key under which points store it."""
     if isinstance(group_by, Groups):
         return replace(group_by, key=layout.key(group_by.key))
     return layout.key(group_by)
@@ -185,7 +185,8 @@ def in_mode(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_of(value: Any, name: str = "k") -> int:
-    """A number of documents, which can be less than 1. Raises InvalidTypeError for other values."""
+    """The value as a number of documents, which can be less than 1. Raises InvalidTypeError for a
+    value that isn't an integer."""
     return whole_number(value, name, -sys.maxsize)
 
 
@@ -382,8 +383,7 @@ class Searches:
         return await self.asimilarity_search(query, k, filter, **in_mode("hybrid", kwargs))
 
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
-        """How `similarity_search` answers: the result of `Collection.explain` for the same
-        query."""
+        """How `similarity_search` answers the query: the result of `Collection.explain`."""
         ask = self._parse(filter, kwargs)
         return explain(self.collection, ask, k, self._sources(ask, query))
 
@@ -477,7 +477,7 @@ class Searches:
     ) -> list[Document]:
         """Choose k of the `fetch_k` best documents that are near the query and differ from each
         other. lambda_mult: 1 for relevance alone, 0 for variety alone. kwargs: the arguments that
-        all searches take; in each mode nearness to the query is computed from the vectors."""
+        all searches take. In every mode, relevance for this choice is computed from the vectors."""
         ask = self._parse(filter, kwargs)
         if count_of(k) < 1:
             return []

@@ -1,6 +1,7 @@
 """`RetrievalStore`: a collection as a vector store of LangChain.
 
-`RetrievalStoreIndex` is a `DocumentIndex` on it: a retriever that also takes documents.
+`RetrievalStoreIndex` is a `DocumentIndex` on a `RetrievalStore`: a retriever to which documents can
+be added.
 """
 
 import asyncio
@@ -74,12 +75,12 @@ class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
     Every search takes `filter` and `where_document`. `filter` is a dict in the form of Chroma's
-    `where`, an expression of `retrieval_store.filters`, or a `Filter` of qdrant-client's models;
-    None and {} restrict nothing. `search_mode` overrides the retrieval mode; `alpha`, `fusion` and
-    `depth` apply to hybrid searches. `exact`, `recall`, `ef`, `offset`, `max_distance`,
-    `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (by default
-    the query) mean the same as in `Collection.query`. `search_params` takes Qdrant's `hnsw_ef` and
-    `exact`; `score_threshold` is the least relevance. Unknown arguments are refused.
+    `where`, an expression of `retrieval_store.filters`, or a `Filter` of qdrant-client; None and {}
+    restrict nothing. `search_mode` overrides the retrieval mode; `alpha`, `fusion` and `depth`
+    apply to hybrid searches. `exact`, `recall`, `ef`, `offset`, `max_distance`, `min_score`,
+    `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (by default the query) mean
+    the same as in `Collection.query`. `search_params` takes Qdrant's `hnsw_ef` and `exact`;
+    `score_threshold` is the least relevance. Unknown arguments are refused.
 
     Searches by vectors alone return distances, smaller is nearer; other modes and re-rankers return
     scores, greater is better. Relevance is 1 at best: for distances it follows LangChain's own
@@ -115,9 +116,9 @@ class RetrievalStore(Searches, VectorStore):
 
         Args:
             embedding: turns texts into vectors: an `Embeddings` object of LangChain, an embedding
-                function of retrieval-store, or its registered name ("minilm"). Adding texts and
-                searching by meaning need it, unless the collection stores an embedding that can
-                be rebuilt. A collection stores which model it uses.
+                function of retrieval-store, or the registered name of a function ("minilm"). It can
+                be left out if the collection stores an embedding that can be rebuilt, or if no text
+                is embedded. A collection stores which model it uses.
             collection_name: the name of the collection.
             path: the store's directory.
             url: the URL of a served store or a Qdrant cluster; a list names several nodes of a
@@ -137,7 +138,7 @@ class RetrievalStore(Searches, VectorStore):
             sparse_embedding: a model of sparse vectors: one of retrieval-store, or an object with
                 `embed_documents` and `embed_query`. Each text gets a sparse vector too, which
                 replaces BM25 in hybrid searches.
-            content_payload_key: a metadata key under which the text is stored too, such as
+            content_payload_key: a metadata key under which the text is also stored, such as
                 "page_content" in points written by LangChain's store for Qdrant.
             metadata_payload_key: a key under which all metadata are stored, such as "metadata" in
                 those points.
@@ -210,8 +211,8 @@ class RetrievalStore(Searches, VectorStore):
         return self._sparse
 
     def close(self) -> None:
-        """Close a store that was opened here by path or url; one in memory is discarded. A client
-        or collection that was passed in stays open."""
+        """Close a store that this object has opened by path or url, or discard its store in memory.
+        A client or collection that was passed in stays open."""
         self._opened.close()
 
     def __repr__(self) -> str:
@@ -251,13 +252,13 @@ class RetrievalStore(Searches, VectorStore):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns an id for each text.
-        If several texts have the same id, the last text wins.
+        """Add texts, and replace texts whose ids exist: either all are written, or none. Returns an
+        id for each text. If several texts have the same id, the last text wins.
 
         Args:
             texts: the texts.
             metadatas: a dict for each text, or None.
-            ids: an id for each text; generated where it is None or left out.
+            ids: an id for each text; missing ids, and ids that are None, are generated.
             batch_size: read, embed and write this many texts at once. Each batch is atomic; batches
                 before a failed one stay written.
             show_progress: whether to show a progress bar.
@@ -324,13 +325,13 @@ class RetrievalStore(Searches, VectorStore):
         ids: Iterable[str | None] | None = None,
         captions: Iterable[str | None] | None = None,
     ) -> list[str]:
-        """Add images by uri, embedded by the embedding's `embed_image`; in search results the text
+        """Add images by uri. The embedding's `embed_image` embeds them; in search results the text
         of an image is its uri. Returns the ids, as `add_texts` does.
 
         Args:
             uris: the images' addresses.
             metadatas: a dict for each image, or None.
-            ids: an id for each image; generated where it is None or left out.
+            ids: an id for each image; missing ids, and ids that are None, are generated.
             captions: texts for searches by words. A caption is then the document's text, and the
                 uri is in the metadata under "uri", unless that key is set.
 
@@ -362,8 +363,8 @@ class RetrievalStore(Searches, VectorStore):
         await self.aupdate_documents([document_id], [document])
 
     def update_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
-        """Replace the text and merge the metadata of documents; all or none. Ids that don't exist
-        are skipped with a logged warning; `add_documents` adds them.
+        """Replace the text, and merge the metadata, of documents: either all are changed, or none.
+        Ids that don't exist are skipped with a logged warning; `add_documents` adds them.
 
         Args:
             ids: the ids of the documents to change.
@@ -393,7 +394,7 @@ class RetrievalStore(Searches, VectorStore):
             **kwargs: none; an unknown argument is refused.
 
         Raises:
-            InvalidTypeError: another argument.
+            InvalidTypeError: an unknown argument.
             InvalidArgumentError: a filter that restricts nothing, such as None.
         """
         refuse_unknown(kwargs, _DELETE, "delete")
@@ -421,8 +422,8 @@ class RetrievalStore(Searches, VectorStore):
     adelete_collection = async_twin(delete_collection)
 
     def reset_collection(self) -> None:
-        """Delete the collection and create it again with the same settings and metadata, also after
-        this store has deleted it."""
+        """Delete the collection and create it again with the same settings and metadata. If this
+        store has already deleted the collection, it is only created again."""
         with suppress(NotFoundError):
             self.delete_collection()
         self._opened = self._opened.again(self._open)
@@ -472,7 +473,7 @@ class RetrievalStore(Searches, VectorStore):
     aget_by_ids = async_twin(get_by_ids)
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """The best documents for a search type: a search type of LangChain, "text", "sparse" or
+        """The best documents by a search type: one of LangChain's search types, "text", "sparse" or
         "hybrid"."""
         if search_type in BY_WORDS:
             return self.similarity_search(query, **in_mode(search_type, kwargs))
@@ -514,8 +515,8 @@ class RetrievalStore(Searches, VectorStore):
     def as_tools(self, *, write: bool = False) -> list[BaseTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update
         and delete. They are the tools of `retrieval-store mcp`, with the same descriptions. Each
-        returns a text, with the same result as data in its artifact. An error is returned as a text
-        that says what would be right."""
+        returns a text, with the same result as data in its artifact. After an invalid call, the
+        text says what would be right."""
         tools = self._tools(write)
         return [_tool_of(tools, tool) for tool in tools.tools]
 
@@ -605,8 +606,8 @@ class RetrievalStore(Searches, VectorStore):
         Args:
             collection_name: the name of the collection.
             embedding: as in the constructor.
-            validate: embed a test text at once, to check that the embedding's dimension is the
-                collection's. Otherwise the first use checks it.
+            validate: whether to embed a test text at once, to check that the embedding's dimension
+                is that of the collection. If False, the first use checks the dimension.
             **kwargs: other arguments of the constructor.
 
         Raises:
@@ -729,12 +730,12 @@ class RetrievalStoreIndex(DocumentIndex):
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, **arguments: Any) -> None:
-        """store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which
-        may also be passed directly. Keywords of a call override them."""
+        """store: a RetrievalStore; search_kwargs: the arguments of the store's `similarity_search`,
+        which may also be passed directly. Keywords of a call override these arguments."""
         super().__init__(**with_search_kwargs(type(self), arguments))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
-        """Add documents, or replace those whose ids exist; all or none."""
+        """Add documents, and replace documents whose ids exist: either all are written, or none."""
         return UpsertResponse(succeeded=self.store.add_documents(items, **kwargs), failed=[])
 
     async def aupsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
@@ -742,8 +743,8 @@ class RetrievalStoreIndex(DocumentIndex):
         return UpsertResponse(succeeded=await self.store.aadd_documents(items, **kwargs), failed=[])
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
-        """Delete documents by their ids; returns which existed. Raises InvalidArgumentError without
-        ids; `store.delete()` deletes everything."""
+        """Delete documents by their ids; returns which of them existed. Raises InvalidArgumentError
+        without ids; `store.delete()` deletes everything."""
         if ids is None:
             raise InvalidArgumentError("delete needs ids")
         refuse_unknown(kwargs, ("ids",), "delete")

@@ -1,7 +1,7 @@
 """`RetrievalStoreVectorStore` is a collection as a vector store of LlamaIndex.
 
-Its fields name the collection and how to create it; `from_params` takes the arguments of Chroma's
-vector store instead. Nodes are written as records, in batches (`batches_of`).
+Its fields name the collection, and say how the collection is created; `from_params` takes the
+arguments of Chroma's vector store instead. Nodes are written as records, in batches (`batches_of`).
 """
 
 import asyncio
@@ -83,7 +83,8 @@ def field_error(error: ValidationError) -> InvalidTypeError:
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
     """The URL of a server or cluster, from its parts; None without a host. Raises
-    InvalidArgumentError for headers, which only a client takes, and for invalid parts."""
+    InvalidArgumentError for invalid parts, and for headers, because only a `Client` takes
+    headers."""
     if headers:
         raise InvalidArgumentError(
             "headers go to the client: client=Client(url=…, headers=…), or api_key=…"
@@ -102,7 +103,7 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
 
 
 def check_places(places: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError unless exactly one location is given. places: directories and
+    """Raise InvalidArgumentError unless exactly one of the places is set. places: directories and
     URLs, by argument name."""
     named = [name for name, value in places.items() if value is not None]
     if len(named) != 1:
@@ -171,9 +172,9 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    Similarities are scores, greater is better. They are the cosine, the negative distance or the
-    product, as in LlamaIndex's own `similarity`; BM25 in text modes; the weighted sum in hybrid
-    mode.
+    Similarities are scores, greater is better. By default they are the cosine, the negative
+    distance or the product, as in LlamaIndex's own `similarity`. In text modes they are BM25
+    scores, in hybrid mode weighted sums.
 
     A store that was made with `path` or `url` can be pickled, copied and, without functions,
     converted to a dict. The copy opens the store again.
@@ -243,13 +244,13 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
                 instead of a model.
             sparse_query_fn: computes the sparse vectors of queries.
             hybrid_fusion_fn: "adaptive", "weighted", "rrf", or a function of (dense_result,
-                sparse_result, alpha=, top_k=). The default is "adaptive", but "weighted" where a
-                query sets alpha, or sparse vectors replace BM25.
+                sparse_result, alpha=, top_k=). The default is "adaptive". It is "weighted" if the
+                query sets alpha, or if sparse vectors replace BM25.
             embed_model: the index's embedding. A collection stores which model it uses, and refuses
-                another one. For `AsLlamaIndex` the collection stores the wrapped function, so that
-                every client can search by text. Without embed_model the collection's own function
+                other models. For `AsLlamaIndex` the collection stores the wrapped function, so that
+                every client can search by text. Without embed_model, the collection's own function
                 embeds the queries of `as_tools`, and only the dimension of nodes is checked.
-            check_model: False to use another embedding anyway.
+            check_model: False to accept another model than the stored one.
             **kwargs: none; an unknown argument is refused.
 
         Raises:
@@ -327,7 +328,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         url: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> "RetrievalStoreVectorStore":
-        """A store in a directory or at an address, by the argument names of Chroma's store.
+        """A store in a directory or at a URL; the arguments have the names that Chroma's store
+        uses.
 
         Args:
             collection_name: the name of the collection.
@@ -395,15 +397,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update
-        and delete. They are the tools of `retrieval-store mcp`, with the same descriptions. A
-        mistake raises InvalidArgumentError, which agents pass on to their model, and whose message
+        and delete. They are the tools of `retrieval-store mcp`, with the same descriptions. An
+        invalid call raises InvalidArgumentError, which agents pass on to their model; the message
         says what would be right."""
         tools = self._tools(write)
         return [_tool_of(tools, tool) for tool in tools.tools]
 
     def close(self) -> None:
-        """Close a store that was opened here by path or url; one in memory is discarded. A client
-        or collection that was passed in stays open."""
+        """Close a store that this object has opened by path or url, or discard its store in memory.
+        A client or collection that was passed in stays open."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStoreVectorStore":
@@ -448,9 +450,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     # writing
 
     def add(self, nodes: Iterable[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids. If
-        several nodes have the same id, the last node wins. All nodes are added, or none; with a
-        batch size this holds for each batch, and the batches are added in order.
+        """Add nodes with embeddings, and replace nodes whose ids exist. Returns the ids. If several
+        nodes have the same id, the last node wins. Either all nodes of a batch are written, or
+        none. The batches are written in order; by default there is one batch.
 
         Args:
             nodes: the nodes.
@@ -490,7 +492,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         deleted.
 
         Args:
-            node_ids: their ids; None doesn't restrict, an empty list matches no node.
+            node_ids: the ids of nodes; None doesn't restrict, an empty list matches no node.
             filters: the filters of metadata; None doesn't restrict.
             **delete_kwargs: `where`, `where_document`, `filter` and `qdrant_filters`, as in
                 `query`.
@@ -526,12 +528,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         include: Any = None,
         **restrictions: Any,
     ) -> list[BaseNode]:
-        """The nodes that match both ids and filters. Without ids and filters these are all nodes,
-        and without `limit` all of them are returned. A point from another program is returned as a
-        TextNode, or as an ImageNode if it has a uri and no text.
+        """The nodes that match both ids and filters; without ids and filters, all nodes. A point
+        from another program is returned as a TextNode, or as an ImageNode if it has a uri and no
+        text.
 
         Args:
-            node_ids: their ids; None doesn't restrict, an empty list matches no node.
+            node_ids: the ids of nodes; None doesn't restrict, an empty list matches no node.
             filters: the filters of metadata; None doesn't restrict.
             limit: the maximum number of nodes; None for all.
             offset: how many nodes to skip.
@@ -569,18 +571,18 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         similarity 1.
 
         Args:
-            query: the query, whose `mode` is one of these. Its filters, `doc_ids` and `node_ids`
+            query: the query, in one of these modes. The query's filters, `doc_ids` and `node_ids`
                 are combined; empty lists and None don't restrict.
             **kwargs: more restrictions: `where` and `where_document`, dicts as in
-                `Collection.query`; `filter` and `qdrant_filters`, such a dict, an expression of
-                retrieval_store.filters or a Filter of qdrant-client. `include=["embeddings"]`
-                returns the nodes' embeddings too. Options of the search, as in `Collection.query`:
-                `exact`, `ef`, `offset`, `max_distance`, `min_score`, `group_by`, `group_size`,
-                `rerank`, `rerank_from` and `rerank_query` (by default `query_str`). `search_params`
-                takes Qdrant's `hnsw_ef` and `exact`. In mode hybrid: `fusion`, as in the
-                constructor. In mode mmr: `mmr_threshold` (1 is relevance alone; the default is
-                0.5), and `mmr_prefetch_k` or `mmr_prefetch_factor`, which set the number of
-                candidates.
+                `Collection.query`; `filter` and `qdrant_filters`, each a dict as in `where`, an
+                expression of retrieval_store.filters, or a Filter of qdrant-client.
+                `include=["embeddings"]` returns the nodes' embeddings too. Options of the search,
+                as in `Collection.query`: `exact`, `ef`, `offset`, `max_distance`, `min_score`,
+                `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (by default
+                `query_str`). `search_params` takes Qdrant's `hnsw_ef` and `exact`. In mode hybrid:
+                `fusion`, as in the constructor. In mode mmr: `mmr_threshold` (1 is relevance alone;
+                the default is 0.5), and `mmr_prefetch_k` or `mmr_prefetch_factor`, which set the
+                number of candidates.
 
         Raises:
             InvalidArgumentError: an unsupported mode, a mode that lacks an argument, or an unknown
@@ -591,7 +593,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     aquery = async_twin(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
-        """How the query is answered, as `Collection.explain` returns it; in mode mmr, how its
+        """How the query is answered, as `Collection.explain` returns it; in mode mmr, how the
         candidates are found."""
         explanation: Explanation = self._query_answerer().explain(query, kwargs)
         return explanation

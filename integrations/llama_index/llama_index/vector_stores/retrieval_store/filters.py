@@ -1,5 +1,6 @@
 """Translates LlamaIndex's metadata filters into expressions of retrieval-store, and wraps embedding
-functions as LlamaIndex's."""
+functions as LlamaIndex embeddings.
+"""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -89,9 +90,10 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 
 
 def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
-    """A condition on the id of the document from which a node comes. Nodes of this store have that
-    id at `REF_DOC`, whatever their metadata have at the filter's key. Nodes from other stores have
-    the id at the filter's key. A node without an id at either place belongs to no document."""
+    """A condition on the id of the document from which a node comes. Nodes that this store has
+    written have that id at `REF_DOC`, and their metadata may have another value at the filter's
+    key. Nodes from other stores have the id at the filter's key. A node without an id at either key
+    belongs to no document."""
     here = Exists((REF_DOC,))
     ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
     others = _comparison(operator, operand)
@@ -178,8 +180,8 @@ def _comparison(  # noqa: PLR0912 (one case an operator)
 
 
 def _beyond(operand: Operand, side: str) -> Expression:
-    """A condition that a value is less or greater (`side`) than a number, a timestamp or a string,
-    as in `where` of a Collection."""
+    """A condition that a value is less or greater than the operand, a number, timestamp or string,
+    as in `where` of a Collection. side: the comparison."""
     value = operand.value
     if isinstance(value, str):
         bound: dict[str, Any] = {side: value}

@@ -1,11 +1,11 @@
-"""LlamaIndex's nodes as points: metadata, the text, and the rest of the node as JSON.
+"""LlamaIndex's nodes as points: the metadata, the text, and the rest of the node as JSON.
 
-The text is stored only as the point's document, so that changing it changes the node.
+The text is stored only as the point's document, so that a changed document changes the node.
 
-Stored data may come from an untrusted program. A node is therefore rebuilt from its class's own
-fields alone, so that nothing is fetched or opened; an image's path or address stays a string. A
-point that LlamaIndex didn't write becomes a node with its text or image. A point that another
-vector store of LlamaIndex wrote becomes the original node.
+Stored data may come from an untrusted program. A node is therefore rebuilt only from the fields
+that its class declares, so that nothing is fetched or opened; an image's path or address stays a
+string. A point that LlamaIndex didn't write becomes a node with its text or image. A point that
+another vector store of LlamaIndex wrote becomes the original node.
 """
 
 import re
@@ -155,8 +155,8 @@ def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) 
 
 
 def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
-    """A node for a point that LlamaIndex did not write. It is an ImageNode if the point has only a
-    uri, or if the uri names an image; the text is then its caption."""
+    """A node for a point that LlamaIndex did not write. The node is an ImageNode if the point has
+    only a uri, or if the uri names an image; its text is then the image's caption."""
     metadata, text = without_reserved(point.metadata), point.document
     if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
         text = metadata.pop(text_key)
@@ -223,8 +223,8 @@ def _wrong_template(fields: Mapping[str, Any]) -> str | None:
 
 
 def _whole(node: BaseNode) -> BaseNode:
-    """The node, if its relationships have the types that its properties promise. Otherwise the
-    properties raise a ValueError here, and not later."""
+    """The node, after a check that its relationships have the types that its properties declare. If
+    not, the check raises a ValueError, instead of a later use."""
     for name in ("source_node", "prev_node", "next_node", "parent_node", "child_nodes"):
         getattr(node, name)
     return node

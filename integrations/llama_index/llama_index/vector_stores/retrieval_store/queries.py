@@ -59,13 +59,13 @@ def fields_of(include: Any) -> tuple[Field, ...]:
 
 
 def first(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of the only query of a request, in the form of a result of `get`."""
+    """The result of a request with a single query, in the form of a result of `get`."""
     lists = (*FIELDS, "ids", "embeddings", "scores")
     return {name: result[name][0] if result.get(name) else None for name in lists}
 
 
 def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
-    """The nodes in a result of `get`, with embeddings if it has them."""
+    """The nodes in a result of `get`, with embeddings if the result includes them."""
     nodes, vectors = [], result["embeddings"]
     fields = zip(result["ids"], *(result[name] for name in FIELDS), strict=True)
     for i, (point_id, *rest) in enumerate(fields):
@@ -79,8 +79,8 @@ def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
 def result_of(
     result: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
 ) -> VectorStoreQueryResult:
-    """The result in the form of LlamaIndex. order: the positions of the records to return, in their
-    order; None for all. Records from `get` all have the same similarity."""
+    """The result in the form of LlamaIndex. order: the positions of the records to return, in the
+    order to return them; None for all. Records from `get` all have the same similarity."""
     chosen = range(len(result["ids"])) if order is None else order
     scores = result.get("scores") or [1.0] * len(result["ids"])
     nodes = nodes_of(result, text_key)
@@ -108,7 +108,7 @@ _PREFETCH = 4  # factor of similarity_top_k
 class VectorStoreOptions:
     """The keywords of a query, translated. among: the restrictions on nodes; fields: the
     collection's fields to return; fusion: the fusion that the caller chose, unchanged; mmr: the
-    options of mode mmr; how: the other arguments for the collection."""
+    options of mode mmr; how: the other arguments of `Collection.query`."""
 
     among: dict[str, Any]
     fields: tuple[Field, ...]
@@ -239,8 +239,9 @@ def model_of(
     query_fn: Callable[..., Any] | None,
     enable: bool | None,
 ) -> SparseModel | None:
-    """The sparse model that the arguments describe; None without one. Raises InvalidTypeError for
-    an invalid model, and InvalidArgumentError for contradictions."""
+    """The sparse model that the arguments describe; None if they describe none. Raises
+    InvalidTypeError for an invalid model, and InvalidArgumentError for arguments that contradict
+    each other."""
     arguments = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
     for name, value in arguments.items():
         check_sparse_model(value, name)
@@ -271,8 +272,8 @@ class QueryAnswerer:
     sparse: SparseModel | None
 
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
-        """The best nodes; the better a node, the greater its similarity. Raises
-        InvalidArgumentError for an unsupported mode, and if a mode lacks an argument."""
+        """The best nodes, with similarities, where greater is better. Raises InvalidArgumentError
+        for an unsupported mode, and if a mode lacks an argument."""
         query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
@@ -355,8 +356,8 @@ class QueryAnswerer:
         }
 
     def _default_fusion(self, query: VectorStoreQuery) -> str:
-        """The default fusion: adaptive; "weighted" where the query sets alpha, or sparse vectors
-        replace BM25, as in LlamaIndex's other stores."""
+        """The default fusion: "adaptive"; or "weighted", as in LlamaIndex's other stores, if the
+        query sets alpha or sparse vectors replace BM25."""
         is_weighted = query.alpha is not None or self.sparse is not None
         return "weighted" if is_weighted else "adaptive"
 
@@ -445,8 +446,8 @@ def _is_hybrid(query: VectorStoreQuery) -> bool:
 
 
 def _count(query: VectorStoreQuery, other: int | None = None) -> int:
-    """The number of nodes to return. other: the number that applies to the query's mode alone, if
-    the query sets it."""
+    """The number of nodes to return. other: a number that the query sets for its mode only, or
+    None."""
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 

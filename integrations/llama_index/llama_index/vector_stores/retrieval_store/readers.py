@@ -100,7 +100,8 @@ class FolderReader(BaseReader):
         )
 
     def lazy_load_data(self, *args: Any, **load_kwargs: Any) -> Iterator[Document]:
-        """The documents, file after file. Takes no arguments; raises InvalidTypeError for any."""
+        """The documents, file after file. The method takes no arguments, and raises
+        InvalidTypeError if it gets any."""
         if args or load_kwargs:
             named = next(iter(load_kwargs), None) or args[0]
             raise InvalidTypeError(

@@ -1,7 +1,7 @@
-"""Calls a cluster through qdrant-client, with retries where they may help, and raises this
-project's errors.
+"""Calls a cluster through qdrant-client. Failed calls are retried if that may help; other failures
+become this project's errors.
 
-`failure_of` reads the exceptions of REST, gRPC and local mode into one form. Qdrant uses the same
+`failure_of` converts the exceptions of REST, gRPC and local mode to one form. Qdrant uses the same
 messages over REST and gRPC; a gRPC status is converted to the HTTP status of the same failure. If
 there was no response, a word replaces the status.
 
@@ -191,7 +191,7 @@ class Done(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The meaning of a failure. message: a template, which contains the caller's words, the
+    """The meaning of a failure. message: a template, with placeholders for the caller's words, the
     server's message ({said}), and named groups of the rule's pattern. again: how many further
     attempts may help."""
 
@@ -400,9 +400,10 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
-    """A qdrant-client for each node of a cluster. One of them is called until it fails. places: how
-    messages name the address of each client. make: creates new clients in a forked process; None if
-    the caller owns the clients. takes_arrays: whether vectors can be written as arrays."""
+    """A qdrant-client for each node of a cluster. One client is called until it fails; then the
+    next one is called. places: the address of each client, for messages. make: creates new clients
+    in a forked process; None if the caller owns the clients. takes_arrays: whether vectors can be
+    written as arrays."""
 
     def __init__(
         self,
@@ -432,9 +433,9 @@ class Nodes:
         return turn, self._clients[turn], self._places[turn] + of_several
 
     def _begin_in_child(self, make: Callable[[], Sequence[Any]]) -> None:
-        """Replace the clients by new ones in a forked process. On the parent's connections a
-        response could reach the wrong process. These connections stay open, since the parent uses
-        them."""
+        """Replace the clients by new ones in a forked process. On the parent's connections, a
+        response could reach the wrong process. The parent's connections stay open, since the parent
+        uses them."""
         self._of_parent = self._clients
         self._clients, self._process = [*map(rest_client_of, make())], os.getpid()
 
@@ -454,7 +455,8 @@ class Cluster:
     """Calls a cluster, and names it in messages. Every call can be repeated: ids of new points come
     from this package, and a write contains all data that it replaces. The first call checks the
     server's version, and raises ClusterError if it is older than 1.18. leads_to: a value that
-    distinguishes a caller's client from other clients; no message contains it."""
+    distinguishes a caller's client from clients of other servers; messages never contain this
+    value."""
 
     def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
         self._nodes, self._words, self.leads_to = nodes, words, leads_to
@@ -507,8 +509,9 @@ class Cluster:
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
-        """Call a method of the client for a collection. Raises NotFoundError or AlreadyExistsError
-        where they apply, and ClusterError for every other failure."""
+        """Call a method of the client for a collection. Raises NotFoundError if the collection
+        doesn't exist, AlreadyExistsError if its name is taken, and ClusterError for every other
+        failure."""
         return self._call_checked(method, collection, collection_name=collection, **arguments)
 
     def collections(self) -> list[str]:
@@ -583,8 +586,8 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """The client as a blocking client, if it is asynchronous and an event loop waits for this call.
-    Any other client is returned unchanged."""
+    """A blocking client for an asynchronous client, if an event loop waits for this call. Any other
+    client is returned unchanged."""
     is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
 
@@ -609,8 +612,8 @@ def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:
-    """The words with which error messages describe the timeout of a client that was created
-    here."""
+    """For a client that this package has created: the words with which error messages describe its
+    timeout."""
     within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
     limit = f"{within} (timeout= of Client says how long)"
     return {"credential": "api_key= of Client", "limit": limit}
@@ -636,7 +639,8 @@ def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
 
 
 def _outcome(method: str, met: Sequence[Understood]) -> str:
-    """A sentence about what a call may have changed on the server, if all its attempts failed."""
+    """For a call whose attempts have all failed: a sentence about what it may have changed on the
+    server."""
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)

@@ -96,7 +96,8 @@ def _open_local_mode(directory: str) -> "Iterator[Client]":
 
 
 def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
-    """Raise NotFoundError for a name that is no collection, before a target is created."""
+    """Raise NotFoundError if no collection has one of these names. Called before the target is
+    created."""
     known = client.stats()["by_collection"] if names else {}
     for name in names:
         if name not in known:
@@ -105,7 +106,7 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """A context manager that prints, after an interrupt, that the copied data is not lost."""
+    """A context manager: after an interrupt it prints that the data copied so far is not lost."""
     try:
         yield
     except KeyboardInterrupt:

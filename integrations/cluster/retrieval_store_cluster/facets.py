@@ -1,4 +1,5 @@
-"""Lets the server count the values under a key, where its counts mean the same as counts made here.
+"""Lets the server count the values under a key, if the server's counts mean the same as counts by
+the client.
 
 Qdrant counts only values in an index: a keyword index contains only strings, and numbers in a float
 index aren't counted. So the server counts only points without a list under the key. Each of them
@@ -6,7 +7,7 @@ has one value, so the sum of the counts is compared with the number of these poi
 reads points with values of other kinds, or with lists.
 
 The server may be unable to count by an index of numbers. If there are only a few distinct numbers,
-it is queried for one after the other, and for the number of points that have it.
+the client queries for one number after the other, and for how many points have it.
 """
 
 from collections import Counter
@@ -70,8 +71,8 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     """The most frequent values of the points that fulfil a condition. None if the server is not
-    allowed to count exactly, or cannot use an index yet. An index that is created during an
-    optimization becomes usable after it."""
+    allowed to count exactly, or cannot use an index yet. An index that is created while the server
+    optimizes becomes usable after the optimization."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None

@@ -2,14 +2,15 @@
 
 Some of Qdrant's conditions have another meaning: a list matches when one of its elements does, 1.0
 isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
-two bounds, as far as Qdrant can express them. One is a *superset* of the points that fulfil it,
-which is sent. The other is a *subset* of them, whose complement is a superset of the points that
-fulfil the negation. The returned points are then checked here (`fulfils`). A condition that the
-index on its key doesn't support (`schema.PayloadIndexes`) isn't sent, but only checked here.
+two bounds, as far as Qdrant can express them. The first is a *superset* of the points that fulfil
+the expression; it is sent to the server. The second is a *subset* of these points; its complement
+is a superset of the points that fulfil the negation. The client then checks the returned points
+(`fulfils`). A condition that the index on its key doesn't support (`schema.PayloadIndexes`) isn't
+sent; only the client checks it.
 
-A server in strict mode has `StrictLimits`. A filter with too many conditions, or too many values in
-one, is replaced by a weaker one (`condition_within_limits`). A necessary condition stays necessary,
-and the points are checked here for the conditions that were left out.
+A server in strict mode has `StrictLimits`. A filter with too many conditions, or with too many
+values in a condition, is replaced by a weaker filter (`condition_within_limits`). All matching
+points still fulfil it, and the client checks the points for the conditions that were left out.
 """
 
 import math
@@ -95,7 +96,7 @@ def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
 class Parts:
     """The points that fulfil an expression, as two conditions. All points that fulfil `certain`
     fulfil the expression. Any other point that fulfils the expression fulfils `doubtful`. Since
-    further points may fulfil `doubtful`, the client must check the points that do."""
+    further points may fulfil `doubtful`, the client must check the points that fulfil it."""
 
     certain: Bound
     doubtful: Bound
@@ -106,9 +107,9 @@ def parts_of(
 ) -> Parts:
     """The parts of an expression, within the server's limits. `_bound` computes two conditions: one
     for a superset and one for a subset of the points that fulfil the expression. If the two are
-    equal, no points are in doubt. To compare them, both must treat lists in the same way, so both
-    contain the conditions on which values are lists. limits_now: returns the limits, which reading
-    the indexes may have changed."""
+    equal, no points are in doubt. To be comparable, both must treat lists in the same way, so both
+    contain the conditions on which values are lists. limits_now: a function that returns the
+    limits, since reading the indexes may have changed them."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -182,9 +183,9 @@ def _bound(
     depth: int = 0,
 ) -> Bound:
     """A condition for a superset of the points that fulfil the expression, or for a subset. Only
-    the wanted one is built, since finding out which conditions an index supports may create the
-    index. If the server cannot decide, the result is `is_superset` itself: True, all points, as a
-    superset; False, no points, as a subset. checks_lists: whether a superset also has a condition
+    the wanted condition is built, since finding out which conditions an index supports may create
+    the index. If the server cannot decide, the result is `is_superset` itself: True, all points, as
+    a superset; False, no points, as a subset. checks_lists: whether a superset also has a condition
     on which values are lists. Without that condition a query takes less time, and the client
     removes points with other values."""
     if depth > DEEPEST:
@@ -231,15 +232,14 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether the superset for a leaf contains a condition that excludes lists. It lacks that
-    condition for lists within lists, whose positions aren't recorded, and for a user's own
-    condition (`as it is`), which may be meant for lists."""
+    """Whether the superset for a leaf contains a condition that excludes lists. The superset lacks
+    that condition for lists within lists, whose positions aren't recorded. It also lacks it for a
+    user's own condition (`as it is`), which may be meant for lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
 def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool) -> Bound:
-    """The condition that a value is a list, or that it is not a list, whichever the reading
-    requires."""
+    """The condition that a value is a list, or that it isn't a list, depending on the reading."""
     if reading not in IN_LISTS:
         return True
     noted = is_list(name, indexes)
@@ -292,7 +292,8 @@ class _Pushdown:
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
         """Bounds of points with one of the numbers. Each number is a range, since a match with the
-        integer 1 misses 1.0. Many numbers become one range from the least to the greatest."""
+        integer 1 misses 1.0. If there are many numbers, the result is one range from the least to
+        the greatest."""
         if len(numbers) > MAX_NUMBERS:
             span = Range(self.path, gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
@@ -345,9 +346,9 @@ class _Pushdown:
         return sent
 
     def _require_size(self, bounds: Any) -> Bound:
-        """The bound of points with a size within bounds, as far as the server can decide that. It
-        only knows which points have a value, since Qdrant treats an empty list as a missing value.
-        So it cannot decide if the bounds include an empty list."""
+        """The bound of points with a size within bounds, as far as the server can decide that. The
+        server only knows which points have a value, since Qdrant treats an empty list as a missing
+        value. So it can't decide if the bounds include 0."""
         if is_inside(0, bounds):
             return self.is_superset
         is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
@@ -410,7 +411,8 @@ class _Pushdown:
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:
     """The first and the last microsecond of the timestamps within the bounds; None if a bound is no
-    timestamp. A server that counts nanoseconds finds the same points."""
+    timestamp. Microseconds are exact enough: a server that counts nanoseconds finds the same
+    points."""
     low, stop = FIRST_TIME, LAST_TIME
     for side in ("gt", "gte", "lt", "lte"):
         text = getattr(bounds, side)
@@ -508,8 +510,8 @@ MAX_LEFT_OUT = 10_000  # points that a request excludes
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
     """Limits of strict mode; None means no limit. query: points in one response; batch: points in
-    one write; searches: queries in one request; conditions: conditions of a filter; values: values
-    of one condition. ef: candidates of a search; exact: whether exact counts, and searches without
+    one write; searches: queries in one request; conditions: conditions in a filter; values: values
+    in one condition. ef: candidates of a search; exact: whether exact counts, and searches without
     an index, are allowed. lengths: numbers in sparse vectors, by the names of the vectors in
     Qdrant; oversampling: the factor for quantized vectors."""
 
@@ -525,7 +527,7 @@ class StrictLimits:
 
     @property
     def reach(self) -> int:
-        """How many of the best points can be read in several requests. Each request excludes the
+        """How many of the best points can be read by several requests, each of which excludes the
         points that were found before."""
         if self.query is None:
             return sys.maxsize
@@ -558,8 +560,8 @@ def limits_of(strict: Any) -> StrictLimits:
 def condition_within_limits(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
-    """The part of a necessary condition that the limits allow. spare: how many conditions to leave
-    free for other conditions."""
+    """The part of a necessary condition that the limits allow. spare: how many further conditions
+    must still be allowed."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _or_unlimited(limits.conditions) - spare), _or_unlimited(limits.values))
@@ -576,7 +578,7 @@ def fits(bound: Bound, limits: StrictLimits) -> bool:
 
 
 def _widest(bound: Bound) -> int:
-    """The greatest number of values in any single condition of a bound."""
+    """The greatest number of values that any condition of a bound has."""
     if not isinstance(bound, models.Filter):
         return 0 if isinstance(bound, bool) else len(_values(bound))
     parts = (bound.must, bound.should, bound.must_not)

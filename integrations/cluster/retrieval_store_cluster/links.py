@@ -1,14 +1,13 @@
 """How a filtered search traverses the graph of a Qdrant collection.
 
 If an index on a key is created after the graph, the graph has no links for the key. With a filter
-on a tenth of 100,000 points, a search by links alone then found one of the ten nearest. So a search
-continues by the neighbours of neighbours where a point's own neighbours don't match (Qdrant's
-ACORN). If a server has rebuilt the graph since, or the index existed before, links alone find as
-many points. ACORN then only takes four times as long. A server doesn't report whether there are
-links, so this is measured for each key that is often filtered. Both kinds of search query the
-neighbourhood of some points, among those with one value, or those in a range. The result applies
-only to filters of this form. It doesn't apply to rare values, since a server then scans all their
-points.
+on a tenth of 100,000 points, a search by links alone then found one of the ten nearest. ACORN, a
+search of Qdrant, continues with the neighbours of neighbours if a point's own neighbours don't
+match. If the index existed before the graph, or the server has rebuilt the graph since, links alone
+find as many points, and ACORN takes four times as long. A server doesn't report whether there are
+links, so this is measured for each key that filters often use. Both kinds of search are run near
+some points, with filters on one value, or on a range. The result applies only to filters of the
+same form. It doesn't apply to rare values, since a server then scans all their points.
 """
 
 import logging
@@ -53,8 +52,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
-    """The parameters of ACORN for a search with this filter. None if ACORN is not needed: without a
-    filter, and if the filter is on a single key for whose values the graph has links."""
+    """The parameters of ACORN for a search with this filter. None if ACORN is not needed: there is
+    no filter, or the filter has a single key, and the graph has links for the values of this
+    key."""
     if expression is None:
         return None
     known = _searches_like(collection, expression)

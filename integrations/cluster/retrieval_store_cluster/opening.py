@@ -1,4 +1,4 @@
-"""Opens the store of a cluster: at a URL, or behind a client of qdrant-client's."""
+"""Opens the store on a cluster, from a URL or from a client of qdrant-client."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
 
 
 def _where_leads(qdrant_client: Any) -> str:
-    """A value that distinguishes a client from clients of other servers. It may contain a
+    """A value that distinguishes a client from clients of other servers. The value may contain a
     password."""
     options = getattr(qdrant_client, "init_options", None)
     if not isinstance(options, Mapping):  # of another object with its methods

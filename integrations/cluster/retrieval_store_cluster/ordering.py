@@ -1,9 +1,9 @@
 """Orders points by the numbers and dates under a key, as a store in a directory does.
 
 A server can list points by an index, but in another order. It returns points with equal numbers in
-random order, returns a point for each element of a list, and treats rounded numbers as equal. So it
-is queried for the first points, and for all points that may tie with the last of them. These points
-are sorted here. Without such an index the ids and values of all points are read. Only the requested
+random order, returns a point for each element of a list, and treats rounded numbers as equal. So
+the client requests the first points, and all points that may tie with the last of them, and sorts
+these points. Without such an index the ids and values of all points are read. Only the requested
 number of points is in memory.
 """
 

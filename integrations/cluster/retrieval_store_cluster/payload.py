@@ -1,18 +1,18 @@
 """Points as Qdrant stores them: ids as UUIDs, and everything except the vectors in one payload.
 
-Metadata are the payload itself, so that others who read the collection find its keys where they
-expect them; numbers are rounded a little where Qdrant would (`encode_value`). Everything else is
-stored beside them under reserved keys.
+Metadata are the payload itself, so that other programs that read the collection find the keys where
+they expect them. Numbers that Qdrant would round are rounded by the client (`encode_value`).
+Everything else is stored under reserved keys of the payload.
 
 Numbers are rounded since Qdrant stores payloads as JSON, and parses a number by one product or
 quotient of float64. That is exact for an integer below 2**53 and a power of ten up to 22. A number
-with more digits becomes a neighbour, which may move again with each reading; about a tenth of all
-floats do. So floats with 17 digits are stored with 15 or 16 digits, which Qdrant doesn't change.
-The exact floats are stored as text beside the payload. Rounding never turns a number into one with
-few digits, and never moves it past such a number. So bounds like 0.3 or 2021 mean the same as
-before. Bounds with many digits are moved by more than the greatest rounding error. gRPC, which the
-nodes of a cluster use among themselves, has no integers from 2**63 on, and turns them into floats.
-So these are stored as floats, and exactly beside them.
+with more digits becomes one of the neighbouring floats, and may change again with each reading;
+about a tenth of all floats do. So floats with 17 digits are stored with 15 or 16 digits, which
+Qdrant doesn't change. The exact floats are stored as text beside the payload. Rounding never turns
+a number into one with few digits, and never moves it past such a number. So bounds like 0.3 or 2021
+mean the same as before. Bounds with many digits are moved by more than the greatest rounding error.
+gRPC, which the nodes of a cluster use among themselves, has no integers from 2**63 on, and turns
+them into floats. So these integers are stored as floats, and also exactly, as text.
 
 `Orders` assigns the numbers by which points are listed in the order of first insertion. They are
 microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers, as
@@ -81,8 +81,9 @@ def exact_text(payload: Payload) -> str | None:
 
 
 def decode_payload(payload: Payload, text: Any) -> Payload:
-    """The original payload, from the stored payload and the exact text. Changes by another program
-    are kept. Raises DamagedError if another program changed the text itself."""
+    """The original payload, from the stored payload and the exact text. If another program has
+    changed the stored payload, its changes are kept. Raises DamagedError if another program changed
+    the text itself."""
     exact = _exact(text)
     return {
         name: exact[name] if name in exact and _are_nearly_equal(value, exact[name]) else value
@@ -176,7 +177,8 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
     """The fields of a point without its vectors. order: a number that is greater than those of all
-    points inserted before; length: the norm of its vector, if Qdrant stores only the direction."""
+    points inserted before; length: the norm of the point's vector, if Qdrant stores only the
+    direction."""
 
     id: PointId
     payload: Payload | None
@@ -203,7 +205,8 @@ def point_id(own: PointId) -> str:
 
 def ids_meant(own: PointId, is_shown: bool) -> list[str]:
     """The ids in Qdrant of the points that a caller's id can mean; the first existing one counts.
-    An id as displayed, such as "7", means the string, or else the integer."""
+    An id that the caller has seen as a string, such as "7", means the string "7", or if no point
+    has this id, the integer 7."""
     ids = [point_id(own)]
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))

@@ -2,9 +2,9 @@
 hits that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
-matching points fulfil (`filters.necessary`), and the hits are checked here against the whole
-filter. Where too few hits pass, the query is repeated with a greater limit, until enough pass or
-the server has no more.
+matching points fulfil (`filters.necessary`), and the client checks the hits against the whole
+filter. If too few hits pass, the query is repeated with a greater limit, until enough hits pass or
+the server has no more hits.
 
 Items are numbers assigned to points when a search first finds them. Qdrant sends payloads and
 vectors with the hits, and they stay in memory until the query is answered, so `fetch` needs no
@@ -160,9 +160,9 @@ NOTHING = RankedPoints([], [], np.empty(0))
 
 @dataclass(frozen=True, slots=True)
 class StepSearch:
-    """The requests of one step, one for each of its queries. The result of a request is its k best
-    hits that fulfil the expression. less_is_better: whether lower scores are better; vectors: the
-    sparse vectors of the queries, where an empty vector needs no request; is_by_id: whether the
+    """The requests of one step, one for each query of the step. The result of a request is the k
+    best hits that fulfil the expression. less_is_better: whether lower scores are better; vectors:
+    the sparse vectors of the queries, where an empty vector needs no request; is_by_id: whether the
     expression names all its points by id."""
 
     requests: list[models.QueryRequest]
@@ -177,8 +177,8 @@ def verified_hits(
     context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
     """For each request, the k best points that fulfil the whole expression. Points with equal
-    scores are in the order of first insertion. asked_before: the hits of `first_pages`, if these
-    were requested before.
+    scores are in the order of first insertion. asked_before: the hits of the requests from
+    `first_pages`, if these were sent before.
 
     Qdrant returns points with equal scores in an order that changes from call to call. So one more
     hit is requested. If its score equals that of the k-th hit, all points with that score are
@@ -236,8 +236,8 @@ def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> b
 def _among_named(
     context: ClusterSearch, search: StepSearch, places: list[int], ids: tuple[PointId, ...]
 ) -> StepSearch:
-    """A search among points that the requests name by id. The server compares each of their
-    vectors, since the graph has no links for these points. places: the requests to repeat."""
+    """A search among points that the requests name by id. The server compares the vectors of all
+    these points, since the graph has no links for them. places: the requests to repeat."""
     requests = [search.requests[i] for i in places]
     if context.collection.limits.exact:
         exact = {"params": models.SearchParams(exact=True)}
@@ -301,8 +301,8 @@ def _first_round(
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
     """Whether the k best hits are certain. Enough hits must fulfil the filter, and no hit with the
-    score of the last needed hit may be missing. Missing ones are accepted once TIES more hits than
-    needed were read."""
+    same score as the last needed hit may be missing. Missing hits are accepted once TIES more hits
+    than needed were read."""
     if len(passing) < needed:
         return False
     cut = passing[needed - 1][0].score if needed else None
@@ -341,9 +341,9 @@ def _in_order(pairs: list[Pair]) -> list[Pair]:
 
 
 def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
-    """The filter to send with this limit. The server may allow fewer hits in one response.
-    Conditions are then left out of the filter, so that the condition that excludes earlier hits can
-    be added."""
+    """The filter to send with this limit. If the server allows fewer hits in one response,
+    conditions are left out of the filter, so that a condition that excludes earlier hits can be
+    added."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
@@ -368,8 +368,8 @@ def _in_rounds(
     context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
     """The hits of requests, if a response can contain only `most` hits. Each further request
-    excludes the hits that were found before. All requests have the same filter, which leaves room
-    for the exclusion, so that scores descend over all responses."""
+    excludes the hits that were found before. Apart from that, all requests have the same filter, so
+    that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     hits: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -448,8 +448,8 @@ def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints
 
 
 class ClusterRanker:
-    """The points of one collection, by the protocol `Ranker`. spaces: the vector spaces whose
-    vectors are returned with hits; payload: the payload keys to read."""
+    """The points of one collection, as a `Ranker`. spaces: the vector spaces whose vectors are
+    returned with hits; payload: the payload keys to read."""
 
     def __init__(
         self,
@@ -518,8 +518,8 @@ class ClusterRanker:
         _refuse(step)
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """None, since steps are not merged. The queries of one step are sent in one batch
-        anyway."""
+        """None, since steps are not merged. (The queries of one step are always sent in one
+        batch.)"""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -612,7 +612,7 @@ class ClusterRanker:
 
     def _points(self, items: list[int], fields: Fields, seen: set[int]) -> Points:
         """The points of one list of items. Points that an earlier list contains are copied. seen:
-        the items of earlier lists; these items are added to it."""
+        the items of earlier lists, to which this list's items are added."""
         pairs = [(self._points_found[i], self._vectors[i]) for i in items]
         own = [deepcopy(pair) if i in seen else pair for i, pair in zip(items, pairs, strict=True)]
         seen.update(items)
@@ -657,7 +657,8 @@ class ClusterRanker:
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
-        """The item number of each point. Points that have none yet are stored under new numbers."""
+        """The item number of each point. Points without an item number are stored under new
+        numbers."""
         for point, point_vectors in zip(points, vectors, strict=True):
             if point.id not in self._items:
                 self._items[point.id] = len(self._points_found)
@@ -760,7 +761,8 @@ class PointLabels:
 
     @property
     def group_count(self) -> int | None:
-        """How many groups there are, if all groups are among the found points; otherwise None."""
+        """The number of groups, if the points found so far include a point of every group;
+        otherwise None."""
         if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
             return None
         if len(self._points) > self._looked_at:
@@ -869,8 +871,8 @@ def _distances_of(scores: Floats, metric: Metric) -> Floats:
 def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
-    """The distances of points from a vector, computed here from the vectors of the points, which
-    are read."""
+    """The distances of points from a vector. The client reads the vectors of the points, and
+    computes the distances."""
     read = [
         (listed.point.id, listed.vectors[""])
         for listed in by_id(collection, ids, ("",), payload_for(Fields()))

@@ -1,10 +1,10 @@
-"""The recall of a collection's index on the cluster, as measured there.
+"""Measures the recall of a collection's index on the cluster.
 
 The number of candidates (`hnsw_ef`) for a recall depends on the vectors and on the query. With a
-server's default, a query near a vector may find 99 of the 100 nearest, and a query half way between
-two vectors only 70. So queries of four kinds are run, exactly and with increasing numbers of
-candidates. The kind with the lowest recall counts. The result is stored in the metadata of the
-Qdrant collection, for all clients, and is measured again when the collection has doubled.
+server's default number, a query near a vector may find 99 of the 100 nearest vectors, and a query
+half way between two vectors only 70. So queries of four kinds are run, exactly and with increasing
+numbers of candidates. The kind with the lowest recall counts. The result is stored in the metadata
+of the Qdrant collection, for all clients, and is measured again when the collection has doubled.
 """
 
 import logging
@@ -41,8 +41,8 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
     """The parameters with which a search for the k nearest reaches this recall, by the last
-    measurement. If no number of candidates reaches it, they are those of an exact search. None if
-    nothing was measured."""
+    measurement. If no number of candidates reaches the recall, the parameters are those of an exact
+    search. None if nothing was measured."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
@@ -64,8 +64,8 @@ def _params(collection: QdrantCollection, candidates: int) -> models.SearchParam
 
 
 def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
-    """The recall that any client has measured. If a measurement is due, it is made now, and other
-    threads wait for it."""
+    """The recall that this or another client has measured. If a measurement is due, it is made now,
+    and other threads wait for it."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
             collection.measured_until = time.monotonic() + AGE
@@ -172,8 +172,8 @@ def _scores(
 def scores_of(
     collection: QdrantCollection, requests: Sequence[models.QueryRequest]
 ) -> list[list[float]]:
-    """The scores of the hits of each request, best first. Only few requests are sent together, so
-    that no call takes long."""
+    """The scores of the hits of each request, best first. Only a few requests are sent in one call,
+    so that no call takes long."""
     size = min(IN_A_REQUEST, collection.limits.searches or IN_A_REQUEST)
     batches = (requests[start : start + size] for start in range(0, len(requests), size))
     return [
@@ -201,8 +201,8 @@ def hits_found(
 def _share(
     exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> float:
-    """The mean recall of the k best hits for the worst kind of query. Queries with a filter are a
-    kind of their own."""
+    """The mean recall of the k best hits for the worst kind of query. Queries with a filter count
+    as a separate kind."""
     by_kind = hits_found(found, exact, k, metric).reshape(KINDS, -1, FILTERED)
     kinds = [*by_kind[:, :, 1:].mean(axis=(1, 2)), by_kind[:, :, 0].mean()]
     return round(float(min(kinds)), 6)

@@ -1,10 +1,12 @@
-"""Calls a cluster over REST as qdrant-client does, without its search for objects to embed.
+"""Calls a cluster over REST as qdrant-client does, but without searching the requests for objects
+to embed.
 
 Before a query or a write, the client copies each query and searches each number of each vector for
-objects to embed. It also writes float32 with the twenty digits of float64. That takes four fifths
-of a write's time here, and half of its bytes. `RestClient` passes queries to the part of the client
-that sends them. It makes the JSON of writes at once, from arrays, with enough digits to distinguish
-one float32 from the next. Keys, timeouts and errors stay the client's.
+objects to embed. It also writes float32 with the twenty digits of float64. Both together take four
+fifths of the client's time for a write, and half of the bytes sent. `RestClient` passes queries
+directly to the part of the client that sends them. It makes the JSON of writes from arrays, with
+just enough digits to distinguish one float32 from the next. Keys, timeouts and errors are those of
+the client.
 """
 
 from typing import Any
@@ -15,7 +17,7 @@ from qdrant_client import QdrantClient, models
 
 
 class WritesDone(BaseModel):
-    """A server's response to changes. It says that each change was made."""
+    """A server's response, which says that each change was made."""
 
     result: list[models.UpdateResult] | None = None
 
@@ -70,8 +72,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 
 def rest_client_of(client: Any) -> Any:
-    """The client with cheaper REST calls. Clients of other kinds, and clients that override how
-    they query or write, are returned unchanged."""
+    """A client with cheaper REST calls, made from a QdrantClient. Clients of other kinds, and
+    clients with their own methods for queries or writes, are returned unchanged."""
     if not isinstance(client, QdrantClient) or client.init_options.get("prefer_grpc"):
         return client
     for name in ("query_batch_points", "batch_update_points"):

@@ -3,13 +3,13 @@
 The Qdrant collection is created without a dense vector space: the dimension is known only at the
 first write, which adds the space (`make_room`).
 
-`PayloadIndexes` knows the payload indexes, and so which conditions can be sent to the server. A key
-has one index, of one kind. A server in strict mode refuses a condition on a key if no index on the
-key supports the condition. Even an index that supports a condition may miss points, as an integer
-index misses 2021.5. Such conditions are left out of the filter, and checked here. As long as all
-values of a key are integers, the key has an integer index, whose values a server counts. This is
-checked every few seconds, and a client that writes another value first converts the index to
-floats.
+`PayloadIndexes` has the payload indexes, and decides which conditions can be sent to the server. A
+key has one index, of one kind. A server in strict mode refuses a condition on a key if no index on
+the key supports the condition. Even an index that supports a condition may miss points: an integer
+index misses 2021.5. Conditions on such an index are left out of the filter, and the client checks
+them. As long as all values of a key are integers, the key has an integer index, whose values a
+server can count. The client checks every few seconds whether that is still so. Before a client
+writes another value, it converts the index to floats.
 """
 
 import logging
@@ -217,7 +217,7 @@ class IndexRecall:
 @dataclass(slots=True)
 class KeyLinks:
     """Whether the graph has links for the values of a key. searches: how many searches had a filter
-    on the key; until: the time.monotonic at which the result expires."""
+    on the key; until: when the result expires, by time.monotonic."""
 
     are_there: bool = False
     searches: int = 0
@@ -226,8 +226,8 @@ class KeyLinks:
 
 def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for settings that Qdrant does not support: points that expire,
-    indexes on keys that Qdrant cannot name, and datatypes that it treats differently. With float16,
-    for example, it also rounds queries."""
+    indexes on keys that Qdrant cannot name, and datatypes that Qdrant treats differently. (With
+    float16, for example, Qdrant also rounds queries.)"""
     if settings.get("expires") is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {quote(settings['expires'])}, but on a cluster nothing "
@@ -268,8 +268,9 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection, without vectors. Raises AlreadyExistsError if it exists. If its
-    indexes cannot be created, it is deleted, unless others have written to it meanwhile."""
+    """Create the Qdrant collection, without vectors. Raises AlreadyExistsError if it exists. If the
+    indexes can't be created, the collection is deleted, unless another program has written to
+    it."""
     _make(cluster, settings, settings.as_payload())
     try:
         keep_indexes(cluster, settings)
@@ -293,7 +294,8 @@ def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
 
 
 def _id_in(metadata: Mapping[str, Any] | None) -> str | None:
-    """The id of a collection of this package, or of an incomplete fork; None for other metadata."""
+    """The id in the metadata of a collection of this package, or of an incomplete fork; None for
+    other metadata."""
     settings = settings_in(metadata)
     unfinished: str | None = (metadata or {}).get(UNFINISHED)
     return unfinished if settings is None else settings.record.id
@@ -321,8 +323,8 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
-    """Create the vector space, if there is none. Returns its dimension, which differs from the
-    requested one if another process was faster."""
+    """Create the vector space, if there is none. Returns the space's dimension, which differs from
+    `dimension` if another process has created the space first."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
@@ -377,8 +379,8 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
-    """The arguments with which an index is created. Indexes on this package's own keys have no
-    links in the graph, since no search needs them; with such links the graph took four times as
+    """The arguments with which an index is created. For indexes on this package's own keys, the
+    graph gets no links, since no search needs them; with these links, the graph took four times as
     long to build."""
     name = quote_path(path)
     schema: Any = kind
@@ -413,11 +415,11 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 class PayloadIndexes:
     """The payload indexes of a collection. apply: runs an operation on the server
-    (`QdrantCollection.apply`); look: reads the information about the collection and calls `note`.
-    kind_at: a function that returns the kind of index that suits most values at a path, None
-    without values; has_integers: a function that checks on the server whether all values at a path
-    with an integer index are integers. creates: whether indexes are created: those that strict mode
-    requires, and those that make a filter faster."""
+    (`QdrantCollection.apply`); look: reads the information about the collection, and passes it to
+    `note`. kind_at: a function that returns the kind of index that suits most values at a path,
+    None without values; has_integers: a function that checks on the server whether all values at a
+    path with an integer index are integers. creates: whether indexes are created: those that strict
+    mode requires, and those that make a filter faster."""
 
     def __init__(
         self,
@@ -453,9 +455,9 @@ class PayloadIndexes:
         return is_new or self._creates
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
-        """Whether a condition of this kind can be sent for a key. An index on the key is created,
-        in strict mode the index that the condition needs. If no index is allowed, the condition is
-        sent too, and the server refuses it."""
+        """Whether a condition of this kind can be sent for a key. An index on the key is created if
+        necessary; in strict mode, it is one that supports the condition. If no index may be
+        created, the result is True, and the server will refuse the condition."""
         existing = self._known_kinds().get(path)
         if existing is None and self._strict:
             if self._is_full(path):
@@ -507,8 +509,8 @@ class PayloadIndexes:
         return self._kinds.get(path) == "integer"
 
     def _serves_numbers(self, path: PayloadPath) -> bool:
-        """Whether an integer index contains all numbers under a key, as of a check a few seconds
-        ago at most. If not, the index is converted to floats."""
+        """Whether an integer index contains all numbers under a key; this is checked every few
+        seconds. If not, the index is converted to floats."""
         if time.monotonic() < self._integers_until.get(path, 0.0):
             return True
         if self._has_integers(path):
@@ -542,8 +544,8 @@ class PayloadIndexes:
         return True
 
     def serves_notes(self) -> bool:
-        """Whether the server can tell, without an index, for which points exact values are stored
-        in addition to the metadata."""
+        """Whether the server can find, without an index, the points for which exact values are
+        stored in addition to the metadata."""
         return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
@@ -552,9 +554,9 @@ class PayloadIndexes:
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that contain the text; None if the server cannot evaluate it.
-        Servers in strict mode have no index for it, and older servers treat a text index as a list
-        of words."""
+        """The match for strings that contain the text; None if the server cannot evaluate it. In
+        strict mode no index supports such a match, and for older servers a text index only contains
+        words."""
         if self._strict:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
@@ -615,8 +617,8 @@ class PayloadIndexes:
         self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index is missing, and the server allows no further index. Then the client
-        evaluates the condition, which reads more points."""
+        """Whether an index is missing, and the server allows no further index. The client then
+        evaluates the condition, and reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
         if not self._has_warned and path != LISTS:

@@ -1,7 +1,7 @@
-"""`QdrantCollection` is the Qdrant collection that a Collection uses. Functions convert its
-vectors.
+"""`QdrantCollection` is the Qdrant collection that a Collection uses. The functions of this module
+convert its vectors.
 
-`Listing` returns its points in the order of first insertion, in pages.
+`Listing` returns the collection's points in the order of first insertion, in pages.
 """
 
 import time
@@ -90,10 +90,10 @@ class ReadOptions:
 class QdrantCollection:
     """A collection on a cluster. dimension: the dimension of the vectors, None until it is known;
     hint: the order number at which the next page probably begins; limits: the limits of the server.
-    measured: the recall of searches, with the time.monotonic at which it expires, and a lock for
-    the thread that measures it; links: for each key whether its graph has links; indexed: how many
-    vectors are in the graph. point_bytes: the mean size of payloads with documents, as last read;
-    None before."""
+    measured: the recall of searches, when it expires (by time.monotonic), and a lock for the thread
+    that measures it; links: for each key, whether the graph has links for its values; indexed: how
+    many vectors are in the graph. point_bytes: the mean size of payloads with documents, as last
+    read; None before."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -123,7 +123,7 @@ class QdrantCollection:
 
     @property
     def metric(self) -> Metric:
-        """The distance of its vectors."""
+        """The metric of the collection's vectors."""
         return self.settings.metric
 
     @property
@@ -139,9 +139,9 @@ class QdrantCollection:
 
     def apply(self, method: str, queued_for: float | None, **arguments: Any) -> None:
         """Run an operation on the server. queued_for: None to wait until the request is done.
-        Otherwise the operation is queued, and this waits at least that many seconds for all queued
-        operations. If a queued operation has failed, this operation is sent again without queueing,
-        to get the server's error."""
+        Otherwise the operation is queued, and the method waits at least that many seconds for all
+        queued operations. If a queued operation has failed, this operation is sent again without
+        queueing, to get the server's error."""
         if queued_for is not None:
             self.call(method, **arguments, wait=False)
             if self._has_done_all(queued_for):
@@ -149,10 +149,11 @@ class QdrantCollection:
         self.call(method, **arguments, wait=True)
 
     def _has_done_all(self, seconds: float) -> bool:
-        """Whether the server has finished its whole queue; waits for it for at least `seconds`. It
-        sends an empty operation, which each shard executes after all operations that were queued
-        before. If that is not done in time, a queued operation has failed, now or long ago. To
-        learn why, a client sends the failed operation again and waits for it."""
+        """Whether the server has finished its whole queue, for which this method waits at least
+        `seconds`. It sends an empty operation, which each shard executes after all operations that
+        were queued before. If the empty operation isn't done in time, a queued operation has
+        failed, now or long ago. To learn the reason, a client sends the failed operation again and
+        waits for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -184,15 +185,15 @@ class QdrantCollection:
         return answers
 
     def count(self, condition: models.Filter | None = None) -> int:
-        """The number of points, or of those that fulfil the condition. If the server doesn't count
-        exactly, ids are read."""
+        """The number of points, or of points that fulfil the condition. If the server doesn't count
+        exactly, the client reads and counts ids."""
         if not self.limits.exact:
             return self._number_read(condition)
         number: int = self.call("count", count_filter=condition, exact=True).count
         return number
 
     def number(self, bound: Bound) -> int:
-        """The number of points that fulfil a condition. False is fulfilled by none."""
+        """The number of points that fulfil a condition; 0 for the condition False."""
         return 0 if bound is False else self.count(as_filter(bound))
 
     def about(self) -> tuple[int, bool]:
@@ -248,9 +249,8 @@ class QdrantCollection:
         return fits(others, self.limits) and not self.count(others)
 
     def has_changed(self, error: ClusterError) -> bool:
-        """After the server has refused a request, read its limits again. Returns whether they
-        differ from the limits that were known. If they do, it is worth sending the request
-        again."""
+        """After the server has refused a request, read its limits again. Returns whether the limits
+        have changed, so that it is worth sending the request again."""
         if not was_refused(error):
             return False
         before = (self.limits, self.indexes.kinds_last_read)
@@ -353,8 +353,9 @@ def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) ->
 
 
 def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
-    """The vectors in the form for Qdrant. For cosine they are scaled to length 1 here. Qdrant would
-    scale them in float32, where long vectors become infinite and short vectors zero."""
+    """The vectors in the form in which they are sent to Qdrant. For cosine, the client scales them
+    to length 1. Qdrant would scale them in float32, where long vectors become infinite and short
+    vectors zero."""
     if metric != "cosine":
         return vectors
     wide = vectors.astype(np.float64)
@@ -364,7 +365,7 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector in the form for Qdrant. It must not be empty."""
+    """A sparse vector as a model of qdrant-client. The vector must not be empty."""
     indices, values = vector.indices.tolist(), vector.values.tolist()
     return models.SparseVector.model_construct(indices=indices, values=values)
 
@@ -375,7 +376,7 @@ def points_of(
     vectors: Sequence[VectorsBySpace],
     fields: Fields,
 ) -> Points:
-    """Points in the form for the caller."""
+    """Points in the form that callers get."""
     return Points(
         [point.id for point in points],
         [point.payload for point in points] if fields.payload else None,
@@ -439,7 +440,8 @@ class Listing:
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
         """The points from the order number `start` on, in pages. A server's response may end
-        between points with the same order number. These points are then left to the next page."""
+        between points with the same order number. The next page then contains all of these
+        points."""
         size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)
@@ -472,8 +474,8 @@ class Listing:
         return self._end(models.Direction.DESC)
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All points after the first `offset` ones. The first ones are counted instead of read, if
-        Qdrant can count them."""
+        """All points after the first `offset` points. If Qdrant can count the first points, they
+        aren't read."""
         countable = self.collection.limits.exact  # otherwise the counted points are read anyway
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)
@@ -509,8 +511,8 @@ class Listing:
         return low
 
     def page_size(self) -> int:
-        """The maximum number of points of a page. With vectors and documents, it is the number that
-        fits into a response, estimated from earlier pages."""
+        """The maximum number of points of a page. If vectors and documents are read, the number is
+        what fits into a response, estimated from earlier pages."""
         most, bytes_of_point = min(PAGE, self.collection.limits.query or PAGE), 1.0
         if "" in self.spaces:
             bytes_of_point += NUMBER_BYTES * (self.collection.dimension or 0)
@@ -521,7 +523,7 @@ class Listing:
 
     @property
     def _slack(self) -> int:
-        """How many points may be read beyond those that are needed, to save requests for a
+        """How many unneeded points may be read, to save the requests that find an exact
         position."""
         return max(self.expected, SMALLEST_PAGE)
 
@@ -559,7 +561,7 @@ class Listing:
 
     def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
         """All points in the order of their ids in Qdrant, beginning at the id `start` if it is
-        given. That order costs the server least."""
+        given. This order costs the server least."""
         offset: Any = start
         while True:
             size = min(self.page_size(), self._slack)

@@ -1,6 +1,6 @@
 """A store on a cluster: its collections (`ClusterStore`) and the points of each (`ClusterPoints`).
 
-The collections are the Qdrant collections that have this package's settings as metadata.
+A Qdrant collection is a collection of this store if its metadata contain this package's settings.
 """
 
 import random
@@ -123,9 +123,9 @@ _traced = partial(traced, system="qdrant")
 
 def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
     """A decorator for a method that reads. If the server requires payload indexes for the filter,
-    they are created, and the method is called again. It is also called again if the server's limits
-    have changed. Raises NotFoundError if another process has replaced the collection some seconds
-    ago."""
+    they are created, and the method is called again. The method is also called again if the
+    server's limits have changed. Raises NotFoundError if another process has replaced the
+    collection some seconds ago."""
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -176,7 +176,7 @@ class ClusterPoints:
 
     @property
     def engine(self) -> None:
-        """None, since the points are not in this project's engine."""
+        """None, since this project's engine doesn't store the points."""
         return None
 
     @property
@@ -231,8 +231,8 @@ class ClusterPoints:
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that match ids and filter. Returns the number of deleted
-        points."""
+        """Delete the first `limit` points that match both the ids and the filter. Returns the
+        number of deleted points."""
         if ids is None and limit is None:
             return self._delete_matching(expression)
         matches = self._matches(ids, expression, limit, 0, Fields())
@@ -360,8 +360,8 @@ class ClusterPoints:
 
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match. They are the first ones by their ids in Qdrant,
-        which is as good as a random sample."""
+        """At most `size` of the points that match. They are the first points by their ids in
+        Qdrant. Since these ids are hashes, this is as good as a random sample."""
         return self._sample(expression, size, 0, fields)
 
     @_retried
@@ -410,8 +410,8 @@ class ClusterPoints:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path with their numbers of points. The server counts them, except for
-        points that only the client can check; these are read."""
+        """The values at the path, each with the number of points that have it. The server counts
+        the points, except for points that only the client can check; these are read."""
         having = conjunction(expression, Exists(path))
         parts, collection = self._parts(expression), self._collection
         presence = necessary(Exists(path), collection.indexes)
@@ -463,9 +463,9 @@ class ClusterPoints:
         return self._answer(question, ClusterTrace())
 
     def explain(self, question: Query) -> Payload:
-        """The requests that a search sends to the cluster: the filter, the parameters, the number
-        of requests, and for a hybrid query the number of hits of each ranking. Qdrant does not
-        report how it executes them."""
+        """A description of the requests that a query sends to the cluster: the filter, the
+        parameters, the number of requests, and for a hybrid query the number of hits of each
+        ranking. Qdrant does not report how it executes the requests."""
         trace = ClusterTrace()
         self._answer(question, trace)
         condition, params = (
@@ -487,8 +487,8 @@ class ClusterPoints:
     @_retried
     def why(self, inquiry: ExplainRequest) -> RankReport:
         """The ranks of records among the first hits of each ranking. Only fields that affect the
-        order are read. Beyond these hits a cluster reports no ranks. Searches are exact, and the
-        weights of words are unknown."""
+        order are read. Records beyond these hits have no rank. Searches are exact, and the weights
+        of words are unknown."""
         looked_at = [inquiry.records, *(step.expression for step in inquiry.beside)]
         if inquiry.same is not None:
             looked_at.append(Exists(inquiry.same))
@@ -533,7 +533,7 @@ class ClusterPoints:
         return parts_of(expression, collection.indexes, lambda: collection.limits)
 
     def _show(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
-        """Points in the form for the caller."""
+        """Points in the form that callers get."""
         points, vectors = [read.point for read in listed], [read.vectors for read in listed]
         return points_of(self._collection, points, vectors, fields)
 
@@ -603,9 +603,10 @@ class ClusterPoints:
 
 
 class CreatingClusterPoints(ClusterPoints):
-    """The points that exist now, to be read in pages while others write. A page continues after the
-    last point of the previous page, and not at an offset. So each point that is not deleted comes
-    exactly once. Points that are added later are not included."""
+    """The points that exist when this object is created, to be read in pages while other programs
+    write. A page continues after the last point of the previous page, instead of at an offset. So
+    each point that is not deleted is returned exactly once. Points that are added later are not
+    included."""
 
     def __init__(self, collection: QdrantCollection) -> None:
         super().__init__(collection)
@@ -635,8 +636,8 @@ class CreatingClusterPoints(ClusterPoints):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """A page of points. It continues after the previous page if that ended at `offset`;
-        otherwise the points before `offset` are skipped, starting from the first point."""
+        """A page of points. The page continues after the previous page, if that ended at `offset`.
+        Otherwise reading starts at the first point, and skips `offset` points."""
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
         if offset < self._passed:
@@ -647,9 +648,9 @@ class CreatingClusterPoints(ClusterPoints):
         return self._show(self._page(expression, limit, fields), fields)
 
     def _go_back(self, offset: int) -> None:
-        """Return to the position after `offset` points. If that position is on the last page, it is
-        found even if others have deleted points meanwhile. Otherwise reading starts again at the
-        first point."""
+        """Return to the position after `offset` points. A position on the last page is found even
+        if other programs have deleted points meanwhile. Otherwise reading starts again at the first
+        point."""
         page = self._page_read[: offset - self._passed]
         if not page:
             self._start()
@@ -721,9 +722,9 @@ def refuse_long(name: str) -> None:
 
 class ClusterStore(BaseStore):
     """A cluster. Each collection is a Qdrant collection under its first name. A later name of the
-    collection is an alias. The settings and the id are in its metadata. Another process can replace
-    a collection by another one of the same name. A `Collection` object for the replaced collection
-    detects this when it reads the metadata."""
+    collection is an alias. The settings and the id are in the metadata of the Qdrant collection.
+    Another process can replace a collection by another collection of the same name. A `Collection`
+    object for the replaced collection detects this when it reads the metadata."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
@@ -753,8 +754,8 @@ class ClusterStore(BaseStore):
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
-        """Raise AlreadyExistsError if the name is taken. own: names that the collection itself has;
-        these are allowed."""
+        """Raise AlreadyExistsError if the name is taken. own: names that belong to the collection
+        itself, and are therefore allowed."""
         refuse_long(name)
         if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
             return
@@ -879,14 +880,14 @@ class ClusterStore(BaseStore):
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[CreatingClusterPoints]:
         """A context manager that yields the points of a collection that exist now, to be read in
-        pages. A cluster has no snapshots: points that others change meanwhile are returned in the
-        old or the new state, and deleted points may be missing."""
+        pages. A cluster has no snapshots: points that other programs change meanwhile are returned
+        in the old or the new state, and deleted points may be missing."""
         yield CreatingClusterPoints(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """Copy a collection within the cluster under another name, with its settings. Raises
-        AlreadyExistsError if the name is taken. Points that others change meanwhile are copied in
-        the old or the new state."""
+        AlreadyExistsError if the name is taken. Points that other programs change meanwhile are
+        copied in the old or the new state."""
         source = self._open_collection(collection_id)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
@@ -905,8 +906,9 @@ class ClusterStore(BaseStore):
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """The cached state of the collection with this id. If it is not cached, Qdrant collections
-        are read until it is found, except those that were read a moment ago."""
+        """The cached state of the collection with this id. If the state is not cached, Qdrant
+        collections are read until the collection is found, except those that were read a moment
+        ago."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:

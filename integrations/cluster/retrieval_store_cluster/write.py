@@ -74,7 +74,7 @@ SLOWEST = 250  # points that a server changes in a second, at least
 
 @dataclass(frozen=True, slots=True)
 class _Vector:
-    """A vector in the form for Qdrant, and its original length."""
+    """A vector in the form in which it is sent to Qdrant, and its original length."""
 
     sent: Matrix
     length: float
@@ -83,8 +83,8 @@ class _Vector:
 @dataclass(frozen=True, slots=True)
 class _Change:
     """The new state of one point. vector: the new vector, None to keep the old one; words: whether
-    to compute the sparse vector of its words again. whole: whether the point is replaced as a
-    whole; sparse: the new sparse vector. old: the existing point, None if the point is new."""
+    to compute the sparse vector of the point's words again. whole: whether the point is replaced as
+    a whole; sparse: the new sparse vector. old: the existing point, None if the point is new."""
 
     point: StoredPoint
     vector: _Vector | None
@@ -118,8 +118,8 @@ def prepare_write(
     rules: WriteRules,
     known: Mapping[PointId, StoredPoint],
 ) -> PreparedWrite:
-    """Check a batch, and prepare the insertion and update of its points by the rules. known: the
-    points of the batch that exist."""
+    """Check a batch, and prepare the insertion and update of its points by the rules. known: those
+    points of the batch that exist already."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
         existing = sorted(known.values(), key=lambda point: point.order)
@@ -199,8 +199,8 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
 def delete_matching(
     collection: QdrantCollection, condition: models.Filter | None, count: int
 ) -> None:
-    """Delete the points that fulfil a condition, all points if it is None. count: how many these
-    are."""
+    """Delete the points that fulfil a condition, all points if it is None. count: the number of
+    these points."""
     selector = models.FilterSelector(filter=condition or models.Filter())
     _change_matching(collection, "delete", count, points_selector=selector)
 
@@ -242,9 +242,9 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the points that fulfil a condition. This must be one
-    operation, since after a first operation other points might fulfil the condition. count: how
-    many points these are."""
+    """Merge a payload into the metadata of the points that fulfil a condition. This must be a
+    single operation, since other points might fulfil the condition after a first operation. count:
+    the number of these points."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
@@ -257,9 +257,9 @@ def merge_matching(
 def _change_matching(
     collection: QdrantCollection, method: str, count: int, **arguments: Any
 ) -> None:
-    """Let the server change `count` points in one operation. With many points it may take longer
-    than a request's timeout, and the request would be sent again and executed twice. So the
-    operation is queued."""
+    """Let the server change `count` points in one operation. The operation is queued, because it
+    may take longer than a request's timeout if there are many points. The request would then be
+    sent again, and executed twice."""
     seconds = count / SLOWEST if count >= MANY_MATCHING else None
     collection.apply(method, seconds, **arguments)
 
@@ -356,8 +356,8 @@ def _value_at(values: Sequence[Any] | None, i: int) -> Any:
 
 
 def send(collection: QdrantCollection, request: SentBatch) -> None:
-    """Send a request. When this returns, the points of the request are as durable as Qdrant makes
-    them."""
+    """Send a request. When the function returns, the points of the request are as durable as Qdrant
+    makes them."""
     try:
         _send_operations(collection, request.operations)
     except StorageError as error:
@@ -386,7 +386,7 @@ def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> Non
 
 def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:
     """Send operations in one request. If the server's limits have changed, smaller requests are
-    sent. Operations on points that others have deleted meanwhile are left out."""
+    sent. Operations on points that another program has deleted meanwhile are left out."""
     try:
         _batch(collection, operations)
     except ClusterError as error:
@@ -461,9 +461,10 @@ def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -
 def _operations(
     change: _Change, payload: Any, words: models.SparseVector | None, takes_arrays: bool
 ) -> Iterator[Any]:
-    """The operations that change one point: one that writes the whole point, or several that keep
-    its vector. Whole points skip pydantic's validation, which checks each number and would take a
-    third of the time of a write. If the client accepts them, their vectors are arrays."""
+    """The operations that change one point: one operation that writes the whole point, or several
+    that keep the point's vector. Whole points skip pydantic's validation, which checks each number
+    and would take a third of the time of a write. takes_arrays: whether the client accepts vectors
+    as arrays."""
     point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: vector for name, vector in named.items() if vector is not None}
@@ -487,8 +488,8 @@ def _operations(
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     """Send the operations in one request. Those that write whole points are merged into one
-    operation. If many operations each change a payload, they are queued and awaited together, since
-    a server takes a millisecond to confirm each."""
+    operation. If many operations change payloads, they are queued and awaited together, since a
+    server takes a millisecond to confirm a single operation."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -530,8 +531,8 @@ class NotSentError(Exception):
 class Sending(Generic[RequestT]):
     """Sends requests in a separate thread, in order. After a failure no more requests are sent, so
     nothing is written that comes after the failed request. At its end the `with` block waits for
-    the request in progress. One connection is enough: besides the server's work, most time goes
-    into generating the next request."""
+    the request in progress. One connection is enough, since the client needs most of its time to
+    generate the next request."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send

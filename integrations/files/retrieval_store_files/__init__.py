@@ -15,7 +15,7 @@ reads the stores of other programs, and `readers` extracts texts from files. `fu
 embedding functions by the names that users, files and other programs use. `values` checks
 arguments, and formats messages. `commands` has the commands of the command line.
 
-This package can use the public parts of the core, which finds the readers and the commands as
+This package can import the public parts of the core, which finds the readers and the commands as
 plugins. The modules are imported on first use, because readers run in a process with little memory.
 """
 

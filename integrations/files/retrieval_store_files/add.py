@@ -3,7 +3,7 @@
 First `source_of` detects the format of the file. Then the whole file is checked before any record
 is written. Records are checked in batches, by the code that checks the arguments of
 `Collection.add`. If a batch is refused, its records are checked one by one, so that the error can
-name the first invalid record. Last an `Adder` writes the records.
+name the first invalid record. Finally, an `Adder` writes the records.
 
 An exported file may have the settings of its collection; `description_in` reads them.
 """
@@ -70,7 +70,8 @@ class Source:
 
     @property
     def place(self) -> FilePlace:
-        """The name of the source in messages, and whether its records are called lines or rows."""
+        """The name of the source for error messages, and whether these call its records lines or
+        rows."""
         if self.format == "arrays":
             return FilePlace(arrays.RECORDS, "line")
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
@@ -237,7 +238,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """Return the subset of the ids that exist in the collection."""
+    """Those of the ids that exist in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
@@ -383,7 +384,8 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_alone(record: dict[str, Any]) -> None:
-    """Check a single record. The error message then needs no position in a list of records."""
+    """Check a single record, so that the error message doesn't name a position in a list of
+    records."""
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(
@@ -428,8 +430,8 @@ def add_file(
         id_column: as in `check`.
         document_column: as in `check`.
         embed: "documents" or "uris": the field to embed if a record has no embedding; the other
-            field is only stored. By default it is the document. If a record has no document, it is
-            the content at the record's URI.
+            field is only stored. By default the document is embedded; for a record without a
+            document, the content at the record's URI.
         batch: how many records to write at once, durably and atomically. If a batch fails, the
             batches before it stay written.
         resume: skip records whose ids exist, so that this call continues an interrupted call.
@@ -507,7 +509,7 @@ class Adder:
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
     ) -> None:
         """Write records in batches of `size`. Each batch is written as soon as it has been read.
-        embed: the field to embed where a record has no vector."""
+        embed: the field to embed if a record has no vector."""
         existing = written = 0
 
         def to_write() -> Iterator[Record]:

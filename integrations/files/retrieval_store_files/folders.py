@@ -55,11 +55,11 @@ def add_folder(
     """Add the texts (.txt, .md, .rst) and images (.png, .jpg, .jpeg, .webp, .gif, .bmp) in a folder
     and its subfolders. Each file becomes a record, which the collection embeds.
 
-    The id is the path within the folder; the metadata have it too, as "path". The document of a
-    text file is its content, which must be UTF-8. The uri of an image is its absolute path, from
-    which the collection's data loader loads it. Links aren't followed, and names that begin with a
-    dot are skipped. A file that can't be read, or has no text, is listed in the report with the
-    reason. All other files are added.
+    The id of a record is the path of the file within the folder, which is also in the metadata, as
+    "path". The document of a text file is its content, which must be UTF-8. The uri of an image is
+    its absolute path, from which the collection's data loader loads it. Links aren't followed, and
+    names that begin with a dot are skipped. A file that can't be read, or has no text, is listed in
+    the report with the reason. All other files are added.
 
     Args:
         collection: the collection.
@@ -170,7 +170,7 @@ class _Folder:
             self._add_records(list(group), "uris" if has_both else None)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
-        """Write records. If one of them can't be loaded, write them one by one."""
+        """Write records. If the data of a record can't be loaded, write the records one by one."""
         try:
             for point_id in self._adder.add(records, embed):
                 self._report_unreadable(point_id, "the data loader can't load it")
@@ -216,5 +216,6 @@ class _Folder:
 
 
 def _has_both(record: Record) -> bool:
-    """Whether a record has an image and its caption. If so, the field to embed must be named."""
+    """Whether a record has both an image and its caption, so that the caller must name the field to
+    embed."""
     return "uri" in record and "document" in record

@@ -22,8 +22,8 @@ IN_METADATA = {
 def agreeing(
     metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The metadata of a collection, in which values that differ from the configuration are
-    replaced. The configuration may have changed since the collection was created."""
+    """The metadata of a collection, in which values that contradict the configuration are replaced:
+    the configuration may have changed since the collection was created."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -59,7 +59,7 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
     """The embedding function that computed the vectors of a file, built from the name and settings
     in that file. None if no registered function has that name, or if the function can't be built.
     trust: whether the function may access hosts or files. Without `trust`, the result is also None
-    for a function that could access them, since the author of the file chose it."""
+    for a function that could access them, since the author of the file has chosen the function."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):
@@ -76,6 +76,6 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
 
 
 def says_distance(function: Any) -> bool:
-    """Whether an embedding function declares the distances for which its vectors are made."""
+    """Whether an embedding function declares the distances for which its vectors are suitable."""
     methods = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
     return any(tell() for tell in methods if callable(tell))

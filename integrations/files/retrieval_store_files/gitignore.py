@@ -1,8 +1,8 @@
 """Matches paths with Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of
 its wildcard matching (wildmatch.c). Patterns match bytes. Each path is matched without its parent
 folders, since the contents of an excluded folder aren't visited. (The package pathspec isn't used.
-Its patterns also match the contents of folders, and it reads some lines differently. It uses
-google-re2 where available, which can't hold two thousand patterns.)
+Its patterns also match the contents of folders, and it parses some lines differently. If google-re2
+is installed, pathspec uses it, and google-re2 can't hold two thousand patterns.)
 
 A pattern becomes a regular expression without backtracking. The text between two stars matches at
 its first occurrence, and the match isn't revised (`(?>…)`), so that no pattern takes long.
@@ -42,8 +42,8 @@ _WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unes
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """The rule that a line of a .gitignore file defines. regex: matches a name or a path, as bytes;
-    the path of a folder ends with a zero byte. takes_back: whether the line begins with "!", which
-    includes matching paths again."""
+    the path of a folder ends with a zero byte. takes_back: whether the line begins with "!", so
+    that matching paths are included again."""
 
     regex: bytes
     of_names: bool
@@ -66,8 +66,8 @@ class GitPatterns:
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, lines: tuple[str, ...]) -> "GitPatterns":
-        """The patterns in these lines. They are cached, since a program uses only a few lists of
-        lines."""
+        """The patterns in these lines. The result is cached, since a program uses only a few lists
+        of lines."""
         return cls(map(os.fsencode, lines))
 
     @classmethod
@@ -96,8 +96,8 @@ class _Rules:
         self._regex = re.compile(each, re.DOTALL) if rules else None
 
     def last(self, text: bytes) -> tuple[int, bool]:
-        """The position of the last rule that matches the text, and whether this rule excludes it.
-        (-1, False) if no rule matches."""
+        """The position of the last rule that matches the text, and whether this rule excludes the
+        text. (-1, False) if no rule matches."""
         match = self._regex and self._regex.fullmatch(text)
         return self._verdicts[match.lastindex - 1] if match and match.lastindex else (-1, False)
 
@@ -159,8 +159,8 @@ def _tokens(pattern: bytes) -> Iterator[bytes]:
 
 def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
     """The token for several consecutive stars in a pattern. The stars match across folders if they
-    are a whole part of the path. They also do if they are the first wildcard, since Git matches the
-    text before the first wildcard separately."""
+    are a whole part of the path, or the first wildcard of the pattern (since Git matches the text
+    before the first wildcard separately)."""
     before = pattern[:start]
     begins_part = before[-1:] in (b"", b"/")
     if end - start == 1 or not (begins_part or _LITERAL.fullmatch(before)):

@@ -78,7 +78,7 @@ _REMEMBERED = 32_000_000  # characters of cached files, which are read only once
 @dataclass(frozen=True, slots=True)
 class FileRecord:
     """A record that is made from a file. metadata: the metadata that this package writes;
-    description: the metadata that the user adds."""
+    description: the further metadata that the user passes."""
 
     id: str
     metadata: Mapping[str, Any]
@@ -114,7 +114,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class HowRead:
-    """Options that say how records are made from files. name: the name of the folder in records;
+    """The options by which records are made from files. name: the name of the folder in records;
     prefix: the beginning of all ids; captions: the caption file of each image; most: the largest
     size of a file in bytes; links: whether links are followed. function: the embedding function;
     readers: the names of the available readers; passwords: candidates for opening encrypted files;
@@ -246,8 +246,8 @@ class RecordReader:
         remembers: bool = True,
     ) -> None:
         """readers: the process that reads files. hashes: the hashes of files that this process has
-        read before. remembers: whether each file is read twice. If it is, its records are cached
-        for the second reading, up to a size limit."""
+        read before. remembers: whether each file is read twice. If so, records are cached for the
+        second reading, up to a size limit."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {
@@ -265,17 +265,17 @@ class RecordReader:
 
     def records(self, path: str) -> list[FileRecord]:
         """The records of a file; an empty list if the file has no text. Raises DataLoaderError if
-        the file can't be read. The hash is computed from the bytes from which the text was read. An
-        image is loaded later. If it has changed by then, the hash of its record differs from the
-        file's at the next reading."""
+        the file can't be read. The hash in the records is computed from the same bytes as the text.
+        An image is loaded later. If the image has changed by then, the next reading finds another
+        hash than that of the record."""
         return self.read(path, lambda made: None) or []
 
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The records of a file, as `records` returns them. None if `is_there` returns True for the
-        metadata that identify the file. That means that all its records exist, so the file isn't
-        parsed."""
+        """The records of a file, as `records` returns them. Returns None, without parsing the file,
+        if `is_there` returns True for the metadata that identify the file: then all its records
+        exist already."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
@@ -422,8 +422,8 @@ SETTLED = 2_000_000_000  # nanoseconds after a change, after which the next chan
 
 
 def _stamp(path: Path, links: bool) -> Stamp | None:
-    """The times, size and inode number of a file, which change when its bytes change. None if they
-    can't be read."""
+    """The times, size and inode number of a file, which change when its bytes change. None if the
+    file's status can't be read."""
     try:
         status = os.stat(path, follow_symlinks=links)
     except OSError:
@@ -442,15 +442,15 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 def check_pieces(pieces: Any) -> list[str]:
     """The passages that a user's function returned, without blank ones. Raises InvalidTypeError if
-    it didn't return a list of str."""
+    `pieces` isn't a list of str."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]
 
 
 def check_description(description: Any) -> Mapping[str, Any]:
-    """The metadata that a user adds to a passage; empty for None. Raises an error if they are
-    invalid."""
+    """The metadata that a user adds to a passage; empty for None. Raises an error for invalid
+    metadata."""
     if description is None:
         return {}
     if not isinstance(description, Mapping):

@@ -60,8 +60,7 @@ def count_reasons(files: Sequence[Unreadable]) -> str:
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
     """The result of adding a folder: the numbers in `Added`, and the files that couldn't be read.
-    left_out: the files that were skipped because of their kind, and the files and folders that are
-    hidden."""
+    left_out: hidden files and folders, and files that were skipped because of their kind."""
 
     path: Path
     added: int
@@ -78,12 +77,12 @@ class FolderAdded:
 
 @dataclass(frozen=True, slots=True)
 class FolderSynced:
-    """The result of syncing a folder; with `dry_run` a preview of it. added, changed, deleted: the
-    paths, within the folder, of files whose records were added, changed or deleted. unchanged: the
-    number of files that stayed the same. left_out: excluded files and folders, with the reason.
-    unreadable: files that can't be read; their records are kept. gaps: the parts of files that
-    weren't read, such as a page that is a picture. embedded: the number of records for which
-    vectors were computed."""
+    """The result of syncing a folder; with `dry_run`, a preview of the result. added, changed,
+    deleted: the paths, within the folder, of files whose records were added, changed or deleted.
+    unchanged: the number of files that stayed the same. left_out: excluded files and folders, with
+    the reason. unreadable: files that can't be read; their records are kept. gaps: the parts of
+    files that weren't read, such as a page that is a picture. embedded: the number of records for
+    which vectors were computed."""
 
     path: Path
     name: str

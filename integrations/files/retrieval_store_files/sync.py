@@ -1,16 +1,16 @@
 """Keeps a collection in sync with a folder.
 
-First every file is read, and its records are compared with those in the collection, so that all
-writes are known before the first. Then the differences are written, and last the records of deleted
-files are deleted. If a run is interrupted, the next one finds the remaining differences.
+First every file is read, and its records are compared with the records in the collection, so that
+all writes are known before the first write. Then the differences are written. Finally the records
+of deleted files are deleted. If a run is interrupted, the next one finds the remaining differences.
 
 The metadata of each record say where it comes from. "source" is the name of the synced folder, and
 "path" is the path of the file in it. "hash" is the SHA-256 of the file's bytes, and "text_hash" is
 the SHA-256 of the record's document. "place" is the number of the passage in its file, and "places"
 is the number of passages in the file. "recipe" identifies how the record was made. These metadata
 alone decide whether a record is up to date, and whether its vector can be copied from another
-record. So nothing has to be stored between two runs, and the next run sees any unfinished work as a
-difference. A file isn't parsed if all its passages exist with its hash and recipe.
+record. So nothing else is stored between two runs, and the next run sees any unfinished work as a
+difference. A file isn't parsed if all its passages exist with the same hash and recipe.
 
 `with_neighbours` returns the passages around a passage.
 """
@@ -100,8 +100,8 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
     """The vectors of these records, without records that no sync of this name has written. The key
-    of each vector is the `content` of its FileRecord, which identifies the content from which it
-    was computed."""
+    of each vector is the `content` of its FileRecord, which identifies the content from which the
+    vector was computed."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -155,11 +155,11 @@ def sync_folder(
 
     `passages_of` splits texts into passages that the embedding function can read whole. Each
     passage becomes a record with an id such as "notes/sea.md#0". The metadata "source", "path",
-    "hash", "text_hash", "recipe", "place" and "places" identify the passage. If they are known, the
-    metadata also have "headings", "page", "title", "author", "date" and "language", and the
-    position of the passage: "start" and "end", in characters of the file's text. Metadata that a
-    user adds to a record later are kept when its file changes. They move to the passage with the
-    same text. If no passage has the same text, they move to the passage with the same number.
+    "hash", "text_hash", "recipe", "place" and "places" identify the passage. "headings", "page",
+    "title", "author", "date" and "language" are added if they are known, and so is the position of
+    the passage, "start" and "end", in characters of the file's text. Metadata that a user adds to a
+    record later are kept when its file changes. These metadata move to the passage with the same
+    text, or if there is no such passage, to the passage with the same number.
 
     A page of a PDF that is a picture is listed in the report of the sync that reads the file. If
     the collection embeds images, the page becomes a record, such as "scan.pdf#page=3", with a
@@ -199,7 +199,7 @@ def sync_folder(
         max_bytes: the largest size of a file in bytes.
         passwords: candidates for opening encrypted PDFs and Office documents. They aren't stored.
         ocr: a function that reads a page that is a picture. It gets a Pillow image and returns the
-            text. A file that it has read is read again when the file changes.
+            text. A file that `ocr` has read is read again when the file changes.
         allow_empty: whether the folder can be missing, or have no files to add. Otherwise such a
             folder is refused, because its disk may not be mounted.
         dry_run: report the changes without making them.
@@ -300,9 +300,9 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
 def files_to_sync(
     collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
 ) -> tuple[FolderFiles, FolderRules]:
-    """The files of a folder that a collection can store, and the rules, completed with whether the
-    collection can load images. Raises InvalidArgumentError if the path isn't a folder, or if the
-    folder is empty and `allow_empty` is False."""
+    """The files of a folder that a collection can store, and the rules, in which it is set whether
+    the collection can load images. Raises InvalidArgumentError if the path isn't a folder, or if
+    the folder is empty and `allow_empty` is False."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     expected = expectations_of(collection)
@@ -344,7 +344,7 @@ class _Changes:
     """The changes that a sync has to make. added, changed, deleted: the paths of files that were
     added, changed or deleted; unchanged: the number of unchanged files. files: the paths of files
     to write, each with a fingerprint of its records; records: how many of these records differ from
-    the collection's. new_ids: ids that don't exist yet; stale: the ids to delete, by path.
+    those in the collection. new_ids: ids that don't exist yet; stale: the ids to delete, by path.
     to_embed: how many vectors must be computed; embedded: how many vectors have been computed.
     failed: the paths of files for which a write failed."""
 
@@ -417,8 +417,7 @@ class _Plan:
             )
 
     def _is_left_out(self, path: str) -> bool:
-        """Whether a pattern excludes a file. The pattern is the user's, or is in a .gitignore
-        file."""
+        """Whether a pattern of the user, or in a .gitignore file, excludes a file."""
         return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
             _with_folders(path)
         )
@@ -458,7 +457,8 @@ class _Plan:
 
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
         """Whether the collection has all records of a file, so that the file needn't be parsed.
-        made: the metadata that identify the bytes of the file and how it is read."""
+        made: the metadata that identify the bytes of the file, and the way in which the file is
+        read."""
         start = self.reader.how.prefix + path
         records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         metadata_by_id = {record.id: record.metadata for record in records}
@@ -540,7 +540,7 @@ class _Plan:
         )
 
     def report(self, dry_run: bool) -> FolderSynced:
-        """The report of the changes. dry_run: whether they are only planned."""
+        """The report of the changes. dry_run: whether the changes are only planned."""
         changes = self.changes
 
         def done(paths: list[str]) -> tuple[str, ...]:
@@ -639,7 +639,7 @@ class _Writer:
                 self._changes.embedded += len(group)
 
     def _put_pages(self, records: list[FileRecord], exists: bool) -> None:
-        """Write the records of pages that are pictures. These pages are drawn here, since no data
+        """Write the records of pages that are pictures. This method draws the pages, since no data
         loader can draw them."""
         for record in records:
             try:
@@ -715,7 +715,7 @@ def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def with_neighbours(
     collection: Collection, ids: str | Iterable[str], expand: int = 1
 ) -> list[list[dict[str, Any]]]:
-    """Return the passage of each id, with the `expand` passages before and after it in its file.
+    """For each id, a list of its passage and the `expand` passages before and after it in its file.
     Each list is in the order of the file; its dicts have "id", "document" and "metadata".
 
     If a file was changed in the meantime, only passages of the same version are returned. A record

@@ -1,6 +1,6 @@
 """Checks users' arguments, formats values and numbers, and imports optional packages.
 
-It imports only `errors`, since readers of files run in a process with little memory.
+This module imports only `errors`, since readers of files run in a process with little memory.
 """
 
 import operator
@@ -44,7 +44,7 @@ def list_ids(ids: Sequence[str]) -> str:
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 record" or "2,000 records"."""
+    """A number and a noun, such as "1 record" or "2,000 records"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -64,8 +64,8 @@ def is_unicode(text: str) -> bool:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """An integer argument as an int. Raises an error if it isn't an integer, or is less than
-    `least`. Integers of numpy are accepted; name: the name of the argument."""
+    """An integer argument as an int. Raises an error if the value isn't an integer, or is less than
+    `least`. Integers of numpy are accepted. name: the name of the argument."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -81,7 +81,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 def check_callable(value: Any, name: str) -> None:
     """Raise InvalidTypeError for an object that can't be called, and for a class passed instead of
-    its instance. None is accepted."""
+    its instance. None is accepted, too."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not callable(value):

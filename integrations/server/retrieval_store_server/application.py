@@ -78,21 +78,21 @@ def app(
     durability: str = "full",
     memory_budget: int | None = None,
 ) -> "Application":
-    """An ASGI application that serves a store, to be run or mounted. `close()` ends it, and so does
-    the end of the ASGI lifespan.
+    """An ASGI application that serves a store. A server can run it, or another application can
+    mount it. It ends with `close()`, or with the end of the ASGI lifespan.
 
     Args:
         store: the path of a directory, which is created if it doesn't exist; ":memory:"; or a
             client of this package, which the caller closes.
-        api_keys: a request needs one of these. Without any key the application answers only to
-            loopback's host names and to those in allow_hosts.
-        read_only_api_keys: keys that may only read.
-        allow_hosts: the host names besides loopback's to which it answers if there are no keys.
-        cors: the origins of web pages that may send requests; "*" means all origins, and is only
+        api_keys: a request needs one of these keys. If there are no keys, the application answers
+            only requests to loopback's host names and to those in allow_hosts.
+        read_only_api_keys: keys that only permit reading.
+        allow_hosts: further host names to which the application answers if there are no keys.
+        cors: the origins of web pages that may send requests. "*" means all origins, and is only
             accepted if there are keys.
         read_only: refuse all writes.
-        trust: allow embedding functions that reach hosts and files.
-        image_root: the folder that may hold the images that requests name.
+        trust: whether embedding functions may be used that access hosts or files.
+        image_root: the only folder from which images that requests name are read.
         durability: as in `Client`.
         memory_budget: as in `Client`: bytes.
 
@@ -119,9 +119,9 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`. store: a path, or a client of any kind of store, if the table of
-    routes can answer for it. The attribute `rpc` says where gRPC listens; None for no gRPC. It must
-    be set before the start."""
+    """Serves one store; see `app`. store: a path, or a client whose store the table of routes
+    supports. The attribute `rpc`, which must be set before the start, says where gRPC listens; None
+    for no gRPC."""
 
     rpc: RpcListening | None = None
 
@@ -251,7 +251,7 @@ class Application:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
     async def _answer_request(self, request: HttpRequest) -> Answer | None:
-        """The response to a request; None if the application for the files of the web page
+        """The response to a request; None if the application that serves the files of the web page
         responds."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
@@ -401,8 +401,8 @@ class Application:
 
 
 def _call_too(number: int, call: Callable[[], object]) -> None:
-    """Replace the handler of a signal by one that calls the old handler, and then `call`. A signal
-    without a handler is left unchanged."""
+    """Replace the handler of a signal by a function that calls the old handler, and then `call`. A
+    signal without a handler is left unchanged."""
     before = signal.getsignal(number)
     if not callable(before):  # it ends the process, or is ignored
         return
@@ -447,8 +447,8 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
-    """The response to a request, and the job to run after it was sent, if any. This is called in a
-    thread, where the JSON of the response is made, too."""
+    """The response to a request, and the job to run after it was sent, if any. Called in a thread,
+    in which the JSON of the response is made, too."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None

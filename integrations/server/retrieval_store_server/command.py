@@ -23,7 +23,7 @@ CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
 class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """The type of the option for the number of processes that serve; 0 for "auto"."""
+    """The type of the option for the number of processes that serve. "auto" becomes 0."""
 
     name = "number"
 
@@ -199,8 +199,8 @@ def _grpc_port(option: str | None, host: str) -> int | None:
 def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path | None) -> None:
     """Show a store in the browser, until the process is stopped. The page changes nothing.
 
-    Other processes can write to the store meanwhile. Everyone on this machine who knows the page's
-    address can see it.
+    Other processes can write to the store meanwhile. Everyone on this machine who knows the address
+    of the page can see it.
     """
     with needing("a page", None, "retrieval-store-server"):
         from retrieval_store_server import run

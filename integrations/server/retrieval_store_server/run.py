@@ -1,7 +1,7 @@
 """Runs servers: from the command line, in one or several processes, or in a thread of a program.
 
 `Protocol` reads HTTP from a connection: uvicorn's protocol, with limits. `Guard` protects ASGI
-applications of others.
+applications that aren't from this package.
 """
 
 import asyncio
@@ -66,7 +66,8 @@ class _Parser(HttpRequestParser):
         self._protocol = protocol
 
     def feed_data(self, data: Any) -> None:
-        """Parse received data. A request with an upgrade header is parsed again without it."""
+        """Parse received data. A request with an upgrade header is parsed again without this
+        header."""
         parser: HttpRequestParser = self
         left = memoryview(data)
         while True:
@@ -80,8 +81,8 @@ class _Parser(HttpRequestParser):
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with limits for the URL, headers and trailers of a request, and for the
-    time in which the head must arrive. uvicorn itself stores all of them and waits for ever, before
-    the application can check a key."""
+    time in which the head must arrive. uvicorn itself stores any number of them, and waits forever,
+    before the application can check a key."""
 
     _is_in_head = False
     _unended = 0  # bytes since a complete head, or a part of a body
@@ -103,7 +104,8 @@ class Protocol(HttpToolsProtocol):
             call()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Called when the client has closed its sending half. It may still wait for a response."""
+        """Called when the client has closed the sending half of the connection. The client may
+        still wait for a response."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
             return None
@@ -127,9 +129,9 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def _is_idle(self) -> bool:
-        """Whether no request is running, and no timer will close the connection. This is the case
-        after bytes that belong to no request, such as an empty line: uvicorn has stopped its own
-        timer because of them."""
+        """Whether no request is running, and no timer will close the connection. This happens after
+        bytes that belong to no request, such as an empty line, because such bytes stop uvicorn's
+        timer."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None
 
@@ -153,7 +155,7 @@ class Protocol(HttpToolsProtocol):
 
     def _check_host(self) -> None:
         """Refuse a request that does not name exactly one host, since a proxy in front of this
-        server may have used another one."""
+        server may have used another of the hosts."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if self.url[:1] not in (b"/", b"*"):  # an absolute URL, as sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
@@ -307,9 +309,9 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that sets `has_begun` once it has started or has failed to start. on_listening: a
-    function that is called once the server listens; if that function fails, the server shuts down
-    normally."""
+    """A uvicorn server that sets the event `has_begun` once it has started or has failed to start.
+    on_listening: a function that is called once the server listens; if that function fails, the
+    server shuts down normally."""
 
     def __init__(
         self, config: uvicorn.Config, on_listening: Callable[[], object] = lambda: None
@@ -419,8 +421,8 @@ class Guard:
         """Read the keys from the environment.
 
         Args:
-            host: where to listen.
-            read_only: whether no key may write.
+            host: the address at which the server will listen.
+            read_only: whether writes are forbidden for all keys.
 
         Raises:
             InvalidArgumentError: a host that other machines can reach, without a key.
@@ -456,7 +458,7 @@ class Guard:
         )
 
     def around(self, application: Asgi) -> Asgi:
-        """An application that itself refuses requests without a valid key.
+        """An ASGI application that refuses requests without a valid key.
 
         Args:
             application: handles all other requests, each of which is permitted to read.
@@ -482,7 +484,7 @@ class Guard:
             announce: called with the URL once it accepts requests.
 
         Raises:
-            StorageError: it can't listen there.
+            StorageError: the server can't listen at this address.
         """
         serve_asgi(self.around(application), Listening(self._host, port), announce)
 
@@ -524,13 +526,13 @@ def running(
 
     Args:
         store: as in `app`; None for a temporary directory, which is deleted afterwards.
-        host: where to listen.
-        port: 0 for any free port.
-        grpc_port: 0 for any free port, None for no gRPC.
+        host: the address at which the server listens.
+        port: the port; 0 for any free port.
+        grpc_port: the port for gRPC; 0 for any free port, None for no gRPC.
         **options: as in `app`.
 
     Raises:
-        StorageError: it can't listen there.
+        StorageError: the server can't listen at this address.
         MissingDependencyError: gRPC is requested but not installed.
         InvalidArgumentError: as in `app`.
     """
@@ -612,7 +614,8 @@ def _listening_socket(listening: Listening) -> socket.socket:
 class PortOfWorkers(socket.socket):
     """A bound socket that does not listen. A process that receives it opens its own listening
     socket at the same port, and Linux distributes connections among these sockets. With a single
-    shared socket, the first process to accept would get all connections that arrive together."""
+    shared socket, connections that arrive together would all go to the first process that
+    accepts."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _listen_on_same_port, (self.family, self.getsockname())
@@ -660,10 +663,10 @@ def _bind_to(host: str, port: int, option: int) -> socket.socket:
 @contextmanager
 def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
     """A context manager that reserves a port for gRPC, for this process and its workers; yields
-    None if gRPC is not served. In each process gRPC opens its own sockets, which share the port by
-    SO_REUSEPORT with a socket of this process that does not listen. SO_REUSEPORT lets any server of
-    the same user bind the same port, so it is first checked that the port is free. shared: whether
-    several processes listen at the port."""
+    None if gRPC is not served. In each process, gRPC opens its own sockets. By SO_REUSEPORT they
+    share the port with a socket of this process, which does not listen. Since SO_REUSEPORT lets any
+    server of the same user bind the port, it is first checked that the port is free. shared:
+    whether several processes listen at the port."""
     if listening.grpc_port is None:
         yield None
         return
@@ -683,9 +686,9 @@ def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListeni
 
 
 def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
-    """The IP address and port for gRPC. looks: whether to check that the port is free, which is
-    unnecessary for port 0. Raises MissingDependencyError if gRPC is not installed, StorageError if
-    the port is not free, and InvalidArgumentError for an invalid port."""
+    """The IP address and port for gRPC. looks: whether to check that the port is free; unnecessary
+    for port 0. Raises MissingDependencyError if gRPC is not installed, StorageError if the port is
+    not free, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "retrieval-store-server"):
         import grpc_health.v1.health  # noqa: F401
     if not looks:

@@ -2,8 +2,8 @@
 
 If both stores are on disk, the collection's files are copied in the state of one moment, and become
 a collection of the target atomically. Otherwise a `Transfer` copies the points in pages (`pages`).
-It reads a cluster in listing order, and any other source from a private copy of one state. It
-resumes where an earlier transfer was interrupted.
+It reads the points of a cluster page by page, and those of any other source from a private copy of
+one state. It resumes where an earlier transfer was interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,9 +60,9 @@ class Transfer:
 
     source: the points to copy: a private copy in one state, or on a cluster the points that existed
     when the transfer began. copied: the points of the target; spaces: the vector spaces to copy;
-    journal: records the progress. position: the position in the source's change log before the copy
-    was made, None for a cluster, which has no log. resumed: whether the target collection existed
-    before. name: the name in the progress bar; shown: whether to show the bar.
+    journal: records the progress. position: the position in the source's change log before the
+    private copy was made; None for a cluster, which has no log. resumed: whether the target
+    collection existed before. name: the name in the progress bar; shown: whether to show the bar.
     """
 
     source: PointsBackend
@@ -77,7 +77,7 @@ class Transfer:
 
     def run(self) -> int:
         """Make the target equal to the source, with the points in the same order. Returns how many
-        points the target lacked, or had in another state."""
+        points were missing or different in the target."""
         entry, changed = self._resume()
         moved = self._copy_pages(entry)
         if changed is not None:
@@ -112,8 +112,8 @@ class Transfer:
         return self.journal.advance(self.collection_id, done=done), changed
 
     def _copy_pages(self, entry: Entry) -> int:
-        """Copy the points after the first `entry.done`; returns how many were written. On a cluster
-        the first points may have changed without notice, so they are compared."""
+        """Copy the points after the first `entry.done`; returns how many were written. If the
+        source is a cluster, the first points may have changed unnoticed, so they are compared."""
         fields, written = everything(self.spaces), 0
         start = 0 if self.position is None else entry.done
         # If the target has more points, a page was written but not recorded, or everything is
@@ -143,9 +143,9 @@ class Transfer:
 
 
 class CollectionCopy:
-    """The copy of one collection. place: where the copy is in the target; is_level: whether nothing
-    had to be copied; alike: the id of a collection in the target that has the same content and is
-    not a copy."""
+    """The copy of one collection. place: the collection of the target that is the copy; is_level:
+    whether the copy was already complete; alike: the id of a collection in the target that has the
+    same content but isn't a copy."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class CollectionCopy:
         self._refuse_changed()
 
     def _adopt_equal(self, existing: CollectionRecord) -> bool:
-        """Whether the target's collection of this name has the same content and settings. Then
+        """Whether the target's collection of this name has the same content and settings, so that
         nothing has to be copied."""
         if existing.settings != self.place.settings.settings:
             return False
@@ -246,7 +246,7 @@ class CollectionCopy:
         return True
 
     def copy(self) -> None:
-        """Copy the collection, or the part that earlier calls have not copied."""
+        """Copy the collection, or the points that earlier calls have not copied."""
         if self.alike is not None:
             return
         self._look_again()
@@ -264,8 +264,8 @@ class CollectionCopy:
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Read the source's settings again, and return whether they differ from the copy's. A new
-        name does not count, since the next run handles it."""
+        """Read the source's settings again, and return whether they differ from the copy's
+        settings. A new name is ignored, since the next run handles it."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
@@ -301,7 +301,8 @@ class CollectionCopy:
 
     def _settle(self) -> bool:
         """Give the copy the source's settings; returns whether they differed. Raises ConflictError
-        if settings of word search differ on a cluster, which cannot change them."""
+        if the settings of word search differ and the target is a cluster, where they can't
+        change."""
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_unfit(self._points)
@@ -389,8 +390,8 @@ class CollectionCopy:
         return [*numbers]
 
     def _refuse_changed(self) -> None:
-        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source. A
-        cluster has no change log, so it is unknown who changed the copy."""
+        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source.
+        Since a cluster has no change log, it is unknown which program changed the copy."""
         entry = self.place.entry
         if not self.place.is_there or entry is None or entry.position is None:
             return
@@ -422,8 +423,8 @@ class CollectionCopy:
         return count - left + max(0, self._points.count() - left)
 
     def _compare_with_cluster(self) -> int:
-        """Compare copy and source, if one of them is on a cluster. Points that changed meanwhile
-        are copied again. Returns the number of compared points."""
+        """Compare copy and source, if one of them is on a cluster. Points that changed during the
+        copy are copied again. Returns the number of compared points."""
         begin_writing(self._journal, self.id)
         compared = self._compare()
         note_left(self._journal, self.id, self._copied)

@@ -1,13 +1,13 @@
-"""The journal of a copy: the collections that it has made, and the progress of each.
+"""The journal of copies: which collections are copies, and the progress of each.
 
 The journal is one JSON file in the directory of the target, or of the source if the target has no
-directory. When the same copy is run again, it resumes from the journal; only one process at a time
-does. The journal is kept when the copy is complete, since it distinguishes copies from the owner's
-collections: a collection that isn't in the journal is never changed. The stores may differ from the
-journal: after a restart any step may be done twice, and a name is recorded before the copy gets it.
+directory. A repeated copy resumes from the journal; only one process at a time uses it. The journal
+is kept after the copy, since it distinguishes copies from the owner's collections: a collection
+that isn't in the journal is never changed. The stores may differ from the journal: after a restart,
+any step may be done a second time, and a name is recorded before the copy gets it.
 
-If neither store has a directory, and the target is a cluster, the copy's metadata hold its entry
-(`JournalOfCluster`).
+If neither store has a directory, and the target is a cluster, each copy's metadata contain its
+entry (`JournalOfCluster`).
 """
 
 import hashlib
@@ -34,11 +34,12 @@ class Entry:
 
     target: the id of the copy. position: the position in the source's change log from which changes
     are copied; None for a source without a log. done, count: the number of copied points, and of
-    all points; whole: whether all are copied. left, kept: the copy's position, if it has a log, and
-    its number of points, both after our last write to it; None during writes. name: the name that
-    we have given the copy; "" in some older journals. spaces: the source's vector spaces that the
-    copy has, with their numbers in the source; None if unknown. paged: whether the points are being
-    copied page by page. finished: whether the copy was completed since our last write to it.
+    all points; whole: whether all points are copied. left, kept: after this program's last write to
+    the copy, the position in the copy's log, if it has a log, and its number of points; None during
+    writes. name: the name that this program has given the copy; "" in some older journals. spaces:
+    the source's vector spaces that the copy has, with their numbers in the source; None if unknown.
+    paged: whether the points are being copied page by page. finished: whether the copy was
+    completed after the last write.
     """
 
     target: str
@@ -56,8 +57,8 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The entries, by the ids of collections in the source. path: the file; None if no file can be
-    stored. Then the entries are lost when the process ends."""
+    """The entries, by the ids of collections in the source. path: the journal's file. None if there
+    is no directory for a file; the entries are then lost when the process ends."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Journal:
 
     def new_id(self, collection_id: str) -> str:
         """A new id for the copy of a collection. The journal records the id before it is used,
-        since a process that dies may leave data under it."""
+        since a process that dies may leave data under this id."""
         return str(uuid.uuid4())
 
     def look_up(self, collection_ids: Collection[str]) -> None:
@@ -111,7 +112,7 @@ def _id_of_copy(collection_id: str) -> str:
 class JournalOfCluster(Journal):
     """The journal's entries, for a target that is a cluster. The entry for a collection is stored
     in the metadata of its copy. The id of the copy is derived from the collection's id, so it is
-    known before there is an entry. How many points were copied is determined from the points of the
+    known before there is an entry. The number of copied points is determined from the points of the
     copy."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
@@ -120,8 +121,8 @@ class JournalOfCluster(Journal):
         self._kept: dict[str, Payload] = {}
 
     def new_id(self, collection_id: str) -> str:
-        """The id for the copy of a collection. It is always the same, unless others have renamed
-        the copy with that id."""
+        """The id for the copy of a collection. The id is always the same, unless another program
+        has renamed the copy with that id."""
         try:
             self._keeper.copy_note(_id_of_copy(collection_id))
         except NotFoundError:
@@ -162,10 +163,10 @@ def open_journal(
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
     """A context manager that opens the journal of copies from the first store to the second, with
-    the entries of earlier runs. Its file is in the first folder that is not None. Raises
-    ConflictError if another process uses the journal. places: how messages name the two stores.
-    keeper: the target, if it is a cluster. leading: for each store a value that distinguishes it
-    from other stores at the same address."""
+    the entries of earlier runs. The journal's file is in the first of the folders that is not None.
+    Raises ConflictError if another process uses the journal. places: how messages name the two
+    stores. keeper: the target, if that is a cluster. leading: for each store a value that
+    distinguishes it from other stores at the same address."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)

@@ -1,12 +1,12 @@
 """Moves points from one collection to another in pages, with all their fields.
 
-`holds_the_same` checks whether a copy equals its source: the same number of points, and a random
-sample of them. All points are compared if no journal says that the collection is a copy.
+`holds_the_same` checks whether a copy equals its source, by the number of points and a random
+sample. All points are compared if no journal says that the collection is a copy.
 
 `SpaceChanges` give a copy the vector spaces of its source, while points are added and deleted. A
 space that was dropped and added again has the old name, but another number, and none of the old
-vectors. All vectors in a new space were written after the space was added. So the changes since an
-earlier position include all these vectors.
+vectors. All vectors in a new space were written after the space was added. So changes that include
+the addition of the space also include all its vectors.
 """
 
 import random
@@ -49,8 +49,9 @@ def everything(spaces: Spaces) -> Fields:
 
 
 class Pace:
-    """How many points are read and written in one request. Their size, estimated from earlier
-    points, is at most BYTES. The number is at most twice the previous number."""
+    """How many points are read and written in one request. The size of these points, estimated from
+    earlier points, is at most BYTES. The number grows at most twofold from one request to the
+    next."""
 
     def __init__(self) -> None:
         self.size = FIRST
@@ -96,9 +97,9 @@ def write(target: PointsBackend, points: Points) -> None:
 
 
 def append(target: PointsBackend, points: Points) -> None:
-    """Write these points at the end of the target's order of insertion. A point that exists there
-    is deleted first, so it gets a new position. If the target has transactions, no reader sees a
-    state in which points are missing."""
+    """Write these points at the end of the target's order of insertion. A point that exists in the
+    target is deleted first, so that it moves to the end. If the target has transactions, no reader
+    sees a state in which points are missing."""
     existing_ids = target.get(points.ids, None, None, 0, Fields()).ids
     if not existing_ids:
         write(target, points)
@@ -141,7 +142,7 @@ def write_named(
 
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
     """Make points of the target equal to these points. Only points that differ are written; returns
-    their number."""
+    how many these are."""
     copies = target.get(points.ids, None, None, 0, fields)
     differing_ids = differing(points, copies, ROUNDED)
     places = [i for i, point_id in enumerate(points.ids) if point_id in differing_ids]
@@ -151,8 +152,8 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
     """Give the target's points the order of the source; both must have the same ids. The first
-    point that is out of order is written again at the end of the target. So are all points that
-    follow it in the source. Returns how many points were written."""
+    point that is out of order, and all points that follow it in the source, are written again at
+    the end of the target. Returns how many points were written."""
     moved = 0
     for points in read_pages(source, everything(spaces), _in_order(source, target)):
         append(target, points)
@@ -205,7 +206,8 @@ def batch_of(points: Points) -> PointBatch:
 
 
 def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
-    """The vectors in a column, without the points that have none; None if no point has one."""
+    """The vectors in a column, without points that have no vector; None if no point has a
+    vector."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
             return None
@@ -220,7 +222,7 @@ def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
 
 
 def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
-    """The ids of points that `others` lacks or has in another state. tolerance: the relative
+    """The ids of points that are missing in `others`, or different there. tolerance: the relative
     difference that is allowed between the numbers of vectors."""
     places = {point: place for place, point in enumerate(others.ids)}
     pairs = [(i, places[point]) for i, point in enumerate(points.ids) if point in places]
@@ -241,8 +243,8 @@ def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
 def _equal_by_space(
     points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> Iterator[set[int]]:
-    """For each vector space, the positions in `points` of points whose vectors are equal in both.
-    pairs: the two positions of each point that both have."""
+    """For each vector space, the positions in `points` of points that have equal vectors in
+    `points` and `others`. pairs: for each point that is in both, its two positions."""
     other_vectors = others.vectors or {}
     for name, column in (points.vectors or {}).items():
         other = other_vectors.get(name)
@@ -258,7 +260,7 @@ def _equal_rows(
     matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> set[int]:
     """The positions in `matrix` of rows that are equal in both matrices. pairs: the rows to
-    compare. A row of NaN, or one without numbers, isn't a vector."""
+    compare. A row of NaN, or a row without numbers, isn't a vector."""
     rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
     left, right = matrix[rows], other[other_rows]
     if left.shape == right.shape:
@@ -293,8 +295,8 @@ SAMPLE, RUN = 1_000, 50  # points, in runs of this length
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """The source's changes since a position. ids: the changed points that exist, None if unknown;
-    rests: whether no point was changed or deleted."""
+    """The source's changes since a position. ids: the changed points that still exist, None if
+    unknown; rests: whether no point was changed or deleted."""
 
     ids: frozenset[PointId] | None
     rests: bool
@@ -310,8 +312,8 @@ def compare(
 ) -> int:
     """Compare all points of source and target; returns their number. Raises StorageError for a
     point that differs, is missing, or exists only in the target. since: a function that returns the
-    source's changes up to its call; rounds: whether the target is a cluster, which rounds
-    vectors."""
+    source's changes up to the time of its call; rounds: whether the target is a cluster, which
+    rounds vectors."""
     before, count = source.count(), target.count()
     # A difference is excused if the source's point has changed. Others may write while both are
     # read, so changes are looked up afterwards.
@@ -349,8 +351,8 @@ def compare(
 def _wrong_again(
     source: PointsBackend, target: PointsBackend, ids: list[PointId], fields: Fields
 ) -> set[PointId]:
-    """Copy points of a cluster again. Returns the points that still differ, although nobody has
-    changed them meanwhile."""
+    """Copy points of a cluster again. Returns the points that still differ, although no other
+    program has changed them meanwhile."""
     before = source.get(ids, None, None, 0, fields)
     write(target, before)
     copies = target.get(ids, None, None, 0, fields)
@@ -404,7 +406,7 @@ class SpaceChanges:
         return bool(self.dropped or self.added or self.changed)
 
     def take(self, target: EnginePoints) -> None:
-        """Make these changes. Changes that a process made before it died are skipped."""
+        """Make these changes. Changes that an earlier process has already made are skipped."""
         for name in self.dropped:
             target.drop_space(name)
         for name, space in self.added.items():

@@ -1,8 +1,8 @@
-"""The place of a copy in the target: whether it exists, who owns it, and its name.
+"""The copy in the target: whether it exists, which program owns it, and its name.
 
 A collection of the target is the copy if the journal has its id and its name. Any other collection
-belongs to other users, and is never written to. A name that is taken is an error, and a copy that
-others have written to belongs to them from then on. Nothing is renamed or deleted.
+belongs to other programs, and is never written to. A name that is taken is an error. A copy belongs
+to other programs once they have written to it. Nothing is renamed or deleted.
 
 `ChangesCopy` copies the writes to a source since its copy was made.
 """
@@ -41,8 +41,8 @@ class TooFarError(Exception):
 
 @dataclass(slots=True)
 class ChangesCopy:
-    """Copies the changes of a collection to its copy. copied: the number of points that were copied
-    again."""
+    """Copies the changes of a source collection to its copy. copied: the number of points that were
+    copied again."""
 
     source: EnginePoints
     target: PointsBackend
@@ -120,14 +120,16 @@ def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]
 
 
 def begin_writing(journal: Journal, collection_id: str) -> None:
-    """Record in the journal that the copy is about to change, before the first write."""
+    """Before the first write to the copy, record in the journal that the copy is about to
+    change."""
     entry = journal.entries[collection_id]
     if entry.kept is not None or entry.finished:
         journal.advance(collection_id, kept=None, left=None, finished=False)
 
 
 def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
-    """Record the state of the copy in the journal, so that writes of others can be detected."""
+    """Record the state of the copy in the journal, so that writes of other programs can be
+    detected."""
     engine = copied.engine
     left = None if engine is None else engine.position()
     journal.advance(collection_id, left=left, kept=copied.count())
@@ -159,8 +161,8 @@ OF_CLUSTERS = "qdrant"  # settings of a cluster's shards and files
 
 
 class CopyPlace:
-    """Where the copy of a collection is in the target. record: the collection in the source;
-    is_there: whether the copy has been started."""
+    """Finds the copy of a collection in the target. record: the collection in the source; is_there:
+    whether the copy has been started."""
 
     def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
         self.record = record
@@ -170,8 +172,8 @@ class CopyPlace:
         self._find()
 
     def _find(self) -> None:
-        """Find the copy by the journal. A copy that others have renamed belongs to them. Raises
-        ConflictError if the source was renamed."""
+        """Find the copy by the journal. A copy that another program has renamed belongs to that
+        program. Raises ConflictError if the source was renamed."""
         if self.entry is None:
             return
         try:
@@ -248,8 +250,8 @@ class CopyPlace:
         )
 
     def refuse_written(self) -> None:
-        """Raise an error if others have written to the copy: AlreadyExistsError for a finished
-        copy, ConflictError for an interrupted one."""
+        """Raise an error if another program has written to the copy: AlreadyExistsError for a
+        finished copy, ConflictError for an interrupted one."""
         if self.known.finished:
             self.refuse(", and was written to since it was copied")
         path = self._journal.path
@@ -260,7 +262,8 @@ class CopyPlace:
         )
 
     def is_written(self) -> bool:
-        """Whether others have written to the copy since our last write, if this can be detected."""
+        """Whether another program has written to the copy since this program's last write, as far
+        as that can be detected."""
         entry = self.known
         if entry.kept is None:
             return False
@@ -270,7 +273,7 @@ class CopyPlace:
         return has_changed or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
-        """Whether the copy's change log has grown since our last write."""
+        """Whether the copy's change log has grown since this program's last write."""
         points = self.points.engine
         if points is None or left is None:
             return False

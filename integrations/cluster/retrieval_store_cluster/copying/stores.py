@@ -1,9 +1,9 @@
 """Copies collections from one store to another: selects them, and checks whether they can be
-copied. A snapshot of a cluster is such a copy, which the core packs into one file.
+copied. For a snapshot of a cluster, the core makes such a copy and packs it into one file.
 
 Steps are idempotent, and the journal records each finished step. So an interrupted copy resumes,
-and one that is run again copies the later changes of its source. Others' collections in the target
-are never changed.
+and a repeated copy copies only later changes of the source. Collections of other programs in the
+target are never changed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +32,8 @@ def copy_store(
     fail_if_exists: bool = False,
     show_progress: bool = False,
 ) -> list[Copied]:
-    """Copy collections into another store, all of them if `names` is None, and compare each copy
-    with its source. In the target, the names must be free or belong to earlier copies. An
+    """Copy collections into another store, all collections if `names` is None, and compare each
+    copy with its source. In the target, the names must be free or belong to earlier copies. An
     interrupted copy resumes. The other arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
@@ -94,8 +94,8 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
 
 @contextmanager
 def _report_deletions(copy: CollectionCopy, target: Session) -> Iterator[None]:
-    """A context manager that converts an error to one that says whether the source or the target
-    was deleted during the copy."""
+    """A context manager that converts the error for a deleted collection to an error that says
+    whether the source or the target was deleted during the copy."""
     try:
         yield
     except NotFoundError as error:
@@ -119,8 +119,8 @@ def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
 def _aliases_of(
     source: Session, target: Session, copies: Sequence[CollectionCopy]
 ) -> Mapping[str, str]:
-    """The aliases that the source has for the copied collections, and that do not exist in the
-    target, each with its collection. Empty if one of the stores is a cluster. Raises
+    """The aliases of the copied collections that exist in the source and are missing in the target,
+    each with the name of its collection. Empty if one of the stores is a cluster. Raises
     AlreadyExistsError if a collection of the target has the name of such an alias."""
     source_engine, target_engine = source.store.engine, target.store.engine
     if source_engine is None or target_engine is None:
@@ -140,7 +140,7 @@ def _aliases_of(
 
 
 def _add_aliases(target: Session, aliases: Mapping[str, str]) -> None:
-    """Create aliases in the target, except aliases that others have created meanwhile."""
+    """Create aliases in the target, except aliases that another program has created meanwhile."""
     store = target.store.engine
     if store is not None and aliases:
         store.change_aliases(lambda there: {**aliases, **there})

@@ -1,3 +1,3 @@
-"""The commands `add`, `import`, `export` and `sync`, which the core finds as plugins. They can use
-the core's public parts for commands, and the rest of this package.
+"""The commands `add`, `import`, `export` and `sync`, which the core finds as plugins. The commands
+can import the core's public parts for commands, and the rest of this package.
 """

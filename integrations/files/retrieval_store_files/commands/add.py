@@ -68,7 +68,7 @@ def adding_options(command: Command) -> Command:
 class IncomingRecords:
     """The records to add, and the settings for creating their collection, if it doesn't exist.
     which: the options that select files of a folder; columns: the names of the columns of ids and
-    documents in a file. images: the folder with the images to which the uris in a file refer.
+    documents in a file; images: the folder with the images to which the uris in a file refer;
     syncs: whether the collection is synced with a folder; tells: whether a message is printed when
     the collection is created."""
 
@@ -253,7 +253,7 @@ def correct_path(path: Path) -> Path:
 @contextmanager
 def _readable(source: Path) -> Iterator[Path]:
     """A context manager that returns a path to read from. The standard input ("-") is copied to a
-    file, since it is read twice."""
+    file, since the source is read twice."""
     if str(source) != "-":
         yield source
         return
@@ -337,8 +337,8 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 
 
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
-    """The arguments for creating the collection, and a text with remarks on them. The arguments are
-    the settings in the file, which the command's options override."""
+    """The arguments for creating the collection, and a text with remarks on these arguments. The
+    settings in the file become arguments, unless the command's options override them."""
     from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
     from retrieval_store_files.functions import agreeing, function_of_file, says_distance
@@ -402,7 +402,7 @@ def _make_function(name: str) -> Any:
 
 def _refuse_unusable(name: str, function: Any) -> None:
     """Raise an error if the embedding function can't embed a text, for example because a package is
-    missing. It is called before anything is created."""
+    missing. Called before anything is created."""
     try:
         function(["a"])
     except RetrievalStoreError:

@@ -38,9 +38,9 @@ def export(
     embeddings: Any,
     quiet: bool,
 ) -> None:
-    """Write a collection, or the matching records, into a new file TARGET. Its name selects
-    JSONL, CSV or Parquet, or a directory of numpy arrays and JSON ("arrays/"). "-" prints
-    JSONL."""
+    """Write a collection, or the matching records, into a new file TARGET. The name of TARGET
+    selects the format: JSONL, CSV or Parquet, or a directory of numpy arrays and JSON ("arrays/").
+    "-" prints JSONL."""
     import retrieval_store_files as files
 
     path = Path(target)

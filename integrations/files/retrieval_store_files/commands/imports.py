@@ -30,8 +30,8 @@ SOURCE = click.Path(exists=True, path_type=Path)
 
 
 class _Imports(click.Group):
-    """The group of the `import` commands. If a user names a format of files instead, such as csv,
-    the error mentions `add`."""
+    """The group of the `import` commands. If a user names a file format instead of a program, such
+    as csv, the error mentions `add`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in FORMATS.choices:
@@ -61,7 +61,7 @@ def chroma(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """Import the collections in a directory of Chroma's (needs chromadb)."""
+    """Import the collections in a directory of Chroma (needs chromadb)."""
     from retrieval_store_files import import_chroma
 
     chosen = _names_to_import(names, others)
@@ -88,8 +88,8 @@ def qdrant_local(
 ) -> None:
     """Import the collections in a directory of qdrant-client's local mode.
 
-    Its files are pickles, and reading a pickle runs any code in it. Pass --trust
-    only if you trust whoever made the directory.
+    The directory contains pickles, and reading a pickle runs the code in it. Pass --trust only if
+    you trust the author of the directory.
     """
     from retrieval_store_files import import_qdrant_local
 
@@ -114,7 +114,7 @@ def qdrant_local(
 @click.option("--text-column", type=plugin.TEXT, default="text", show_default=True)
 @plugin.quiet
 def lancedb(directory: Path, store: str, quiet: bool, **options: Any) -> None:
-    """Import the tables in a directory of LanceDB's (needs lancedb)."""
+    """Import the tables in a directory of LanceDB (needs lancedb)."""
     from retrieval_store_files import import_lancedb
 
     options["id_column"] = options["id_column"] or None

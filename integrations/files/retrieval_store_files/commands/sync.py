@@ -164,8 +164,8 @@ _OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # differs between files with the 
 
 
 def _report_gaps(gaps: Sequence[Any]) -> None:
-    """Print the parts of files that weren't read. Each kind of gap gets one line, even if several
-    files have it."""
+    """Print the parts of files that weren't read ("gaps"). Each kind of gap gets one line, even if
+    several files have it."""
     kinds: dict[str, list[Any]] = {}
     for gap in gaps:
         kinds.setdefault(_OF_ITS_OWN.sub("", gap.why), []).append(gap)

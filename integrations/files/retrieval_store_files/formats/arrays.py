@@ -99,7 +99,7 @@ def _write_lines(
 
 def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
     """The header of a .npy file, version 1.0, for an array (count, dimension). kind: the type of
-    its numbers."""
+    the array's numbers."""
     about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
     room = _HEAD - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"

@@ -99,8 +99,8 @@ class FileColumns:
         )
 
     def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The field that each name stands for, such as "id"; other names stay as they are. Raises
-        InvalidArgumentError if two names stand for the same field."""
+        """For each name, the field that it stands for, such as "id"; names that stand for no field
+        are unchanged. Raises InvalidArgumentError if two names stand for the same field."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -113,7 +113,8 @@ class FileColumns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows in lists of at most `size`, fewer if the rows are large; see `in_bounded_pieces`."""
+    """Yield the rows in lists of at most `size` rows, fewer if the rows are large; see
+    `in_bounded_pieces`."""
     return in_bounded_pieces(rows, size, lambda row: row.size)
 
 
@@ -122,7 +123,7 @@ def in_bounded_pieces(
 ) -> Iterator[list[Item]]:
     """Yield items in lists of at most `size` items and about BATCH_BYTES bytes. bytes_of: returns
     the size of an item. If an item can't be read, the items before it are yielded first, so that
-    errors in them are reported first."""
+    errors in earlier items are reported first."""
     waiting: list[Item] = []
     room = BATCH_BYTES
     try:
@@ -168,7 +169,7 @@ Batches = Iterator[list[Record]]
 @dataclass(frozen=True, slots=True)
 class PointSelection:
     """The points of a collection to export, and the number of points that are in memory at a time.
-    vectors: whether their vectors are read."""
+    vectors: whether the points' vectors are read."""
 
     collection: Collection
     where: Where | None = None

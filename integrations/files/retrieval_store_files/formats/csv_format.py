@@ -2,14 +2,15 @@
 
 The columns "id", "document", "uri", "metadata" (a JSON object), "embedding" (a JSON list, or base64
 of float32) and "sparse_embedding" (a JSON object) are fields. Any other column is a key of the
-metadata. Its cells are text, unless all non-empty cells are of one type: integers in JSON's form,
-numbers, or "true" and "false" (in any case). Then the cells have that type. So a column that
-contains "007", or an integer that can't be stored, stays text. An empty cell means that the record
-has no such field or key. A cell with only quotation marks is an empty document, as in PostgreSQL.
+metadata. Its cells are text, unless all non-empty cells have one type: integers in JSON's form,
+numbers, or "true" and "false" (in any case). In that case the cells have this type. So a column
+that contains "007", or an integer that can't be stored, stays text. An empty cell means that the
+record has no such field or key. A cell with only quotation marks is an empty document, as in
+PostgreSQL.
 
-The delimiter is a comma, or a tab in a .tsv file. The first line can declare another one, as
-Excel's "sep=;" does. A semicolon, a tab or a bar is also used if the row of names has a column of
-ids only with that delimiter.
+The delimiter is a comma, or a tab in a .tsv file. The first line can declare another delimiter, as
+in Excel's "sep=;". A semicolon, a tab or a bar is also used if the row of names contains a column
+of ids only with that delimiter.
 """
 
 import csv
@@ -162,7 +163,7 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """The parser for the cells of each column. All cells are read to choose it. most: see
+    """For each column, the parser for its cells. All cells are read to choose the parser. most: see
     `rows_of_csv`."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}

@@ -2,8 +2,8 @@
 
 A line is an object with "id" and the record's other fields. These are "document", "metadata",
 "uri", "embedding" (a list of numbers, or base64 of little-endian float32) and "sparse_embedding"
-(an object with "indices" and "values"). "distance" and "score", which query results
-have, are ignored.
+(an object with "indices" and "values"). "distance" and "score", which results of queries have, are
+ignored.
 """
 
 import base64
@@ -176,7 +176,7 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
 
 def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
     """Yield the number and the bytes of each line that isn't empty. Raises InvalidArgumentError for
-    a line of more than `most` bytes, which isn't read further."""
+    a line of more than `most` bytes, without reading the rest of the line."""
     number = 0
     while line := file.readline(most + 1):
         number += 1
@@ -190,7 +190,7 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
 
 def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
     """Parse a text that is a JSON object; raises InvalidArgumentError for any other text. numbers:
-    a key under which large integers can be parsed as floats."""
+    a key whose value may contain large integers that are parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
@@ -217,7 +217,7 @@ def json_of(text: bytes | str, numbers: str | None = None) -> Any:
 def _has_large_float(value: Any, numbers: str | None) -> bool:
     """Whether a parsed value has a float that may have been an integer of more than 64 bits in the
     text. orjson parses such integers as floats. Python's parser keeps their digits, but takes ten
-    times as long. numbers: a key of the value that isn't searched."""
+    times as long. numbers: a key whose value isn't searched."""
     left = [value]
     if numbers is not None and isinstance(value, dict):
         left = [member for key, member in value.items() if key != numbers]

@@ -8,9 +8,10 @@ one type: bool, 64-bit integer, float, or text.
 
 `BatchReader` converts batches of any Arrow table to rows. A column with the name of a field becomes
 that field; any other column becomes a key of the metadata. An id can be an integer, which is read
-as its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" repeat its values
-and aren't read. Otherwise each of them becomes the key KEY. Dates and times become text, in the
-form that filters compare. Null, or NaN in a column of numbers, means that there is no value.
+as its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" repeat the values
+in it and aren't read. Otherwise each of these columns becomes the key KEY. Dates and times become
+text, in the form that filters compare. Null, or NaN in a column of numbers, means that there is no
+value.
 """
 
 import os
@@ -44,7 +45,7 @@ PREFIX = "metadata."
 
 class BatchReader:
     """Converts batches of a pyarrow table to rows. names: the table's columns; numbered: whether
-    row numbers from 0 become the ids, if the table has no column of ids."""
+    the row numbers, counted from 0, become the ids of a table without a column of ids."""
 
     def __init__(
         self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
@@ -114,8 +115,8 @@ def _storable(value: Any, key: str) -> Any:
 
 
 def _vectors(column: Any) -> list[Any]:
-    """The vectors in a column as arrays, or None for null. As lists of Python floats they would
-    take eight times the memory."""
+    """The vectors in a column as arrays, None for null. (Lists of Python floats would take eight
+    times the memory.)"""
     from pyarrow import types
 
     kind = column.type

@@ -70,20 +70,20 @@ def import_chroma(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the collections in a directory of Chroma. Their vectors are copied, and not computed
+    """Import the collections in a directory of Chroma. The vectors are copied, and not computed
     again.
 
-    Chroma opens a directory for writing. So a copy of it in the temporary directory is opened.
+    Chroma opens a directory for writing. So this function opens a copy in the temporary directory.
     Close the programs that write to the directory first.
 
     names: the collections to import, as a list, or as a dict with their new names; by default all
-    collections. embedding_functions: for a collection of Chroma, by name, the function that
-    computed its vectors, or that function's name. By default the function that Chroma has stored is
-    looked up. It is built only if its class declares that it accesses no files or hosts. Set
-    `trust` to build any function, if you trust the author of the directory.
+    collections. embedding_functions: by the names of Chroma's collections, the function that
+    computed the vectors, or the name of that function. By default the function that Chroma has
+    stored is looked up. It is built only if its class declares that it accesses no files or hosts.
+    Set `trust` to build any function, if you trust the author of the directory.
 
-    Chroma's default function is `minilm` in this project. A collection stores it unless another
-    function clearly computed its vectors. After an error nothing is imported. Raises
+    Chroma's default function is `minilm` in this project. A collection stores this function unless
+    another function clearly computed its vectors. After an error nothing is imported. Raises
     AlreadyExistsError if a name is taken, and MissingDependencyError if chromadb isn't installed.
     """
     size = whole_number(batch, "batch", 1)
@@ -337,7 +337,7 @@ def _minilm(old: Any) -> Embeds:
 
 
 class _UnknownError(Exception):
-    """The embedding function of a collection is unknown, for the reason in the message."""
+    """Raised if the embedding function of a collection is unknown. The message has the reason."""
 
 
 def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:

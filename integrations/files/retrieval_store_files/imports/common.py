@@ -1,9 +1,9 @@
 """The common parts of all imports: they copy a store, and create and fill collections.
 
-`private_copy` copies the directory of another program, since opening it may write to it, and it
-belongs to that program. `Making` creates collections that get their names when an import has
-succeeded, and are deleted when it has failed. `Filling` adds the records; records that can't be
-stored are counted, with the reason (`Leftovers`).
+`private_copy` copies the directory of another program, since opening a directory may write to it.
+`Making` creates collections that get their names when an import has succeeded, and are deleted when
+the import has failed. `Filling` adds the records; records that can't be stored are counted, with
+the reason (`Leftovers`).
 """
 
 import logging
@@ -47,7 +47,7 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 def private_copy(directory: Path) -> Iterator[Path]:
     """A context manager that copies a directory to a place that no other user can read, and deletes
     the copy at the end. Links are refused, since they would lead out of the copy. A directory that
-    changes while it is copied is refused too."""
+    changes while it is copied is refused, too."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"
         before = _stamps(directory)
@@ -103,8 +103,8 @@ class Leftovers:
 
 
 class Filling:
-    """Adds records to a new collection, and counts the records that can't be added. Nobody else has
-    access to the collection yet."""
+    """Adds records to a new collection, and counts the records that can't be added. No other
+    program knows the collection yet."""
 
     def __init__(self, collection: Collection, left: Leftovers) -> None:
         self._collection, self._left = collection, left
@@ -214,7 +214,7 @@ def check_name(name: str) -> None:
 
 def refuse_taken(client: Client, names: Sequence[str]) -> None:
     """Raise AlreadyExistsError if a collection has one of the names, and InvalidArgumentError if a
-    name is invalid. It is called before anything is created."""
+    name is invalid. Called before anything is created."""
     for name in names:
         check_name(name)
         try:
@@ -231,7 +231,8 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 def _report_remains(client: Client) -> None:
     """Log which temporary collections exist. An import that was killed leaves such collections
-    behind. None of them is deleted, since it may belong to a running import or to a user."""
+    behind. This function deletes none of them, since a collection may belong to a running import or
+    to a user."""
     names = [collection.name for collection in client.list_collections()]
     if remains := [name for name in names if _APART.fullmatch(name)]:
         _log.warning(
@@ -272,8 +273,8 @@ class Making:
 
 @contextmanager
 def making(client: Client) -> Iterator[Making]:
-    """A context manager in which collections are created under temporary names. They get their own
-    names at its end, or are deleted after an error."""
+    """A context manager in which collections are created under temporary names. The collections get
+    their own names at the end of the `with` block, or are deleted after an error."""
     _report_remains(client)
     made = Making(client)
     try:

@@ -42,7 +42,7 @@ def import_faiss(
     metadata_jsonl: a file with a line for each vector, in the order in which the vectors were added
     to the index. The lines are records as in `add_file`, without embeddings. If a record has no id,
     its id is the number of its vector in the index. If `metadata_jsonl` is None, the records have
-    only such ids. The collection gets the distance of the index. If the index compresses vectors,
+    only these ids. The collection gets the distance of the index. If the index compresses vectors,
     approximate vectors are imported, and the report says so.
 
     Faiss trusts its input, so never pass an untrusted file. After an error nothing is imported.
@@ -167,8 +167,8 @@ class _Vectors:
 
 
 def _with_places(faiss: Any, index: Any, path: Path) -> Any:
-    """The index. If it stores vectors in inverted lists, it also gets a map from vectors to their
-    positions in these lists."""
+    """The index. If the index stores vectors in inverted lists, a map from vectors to their
+    positions in these lists is added."""
     try:
         lists = faiss.extract_index_ivf(index)
     except RuntimeError:  # it has no lists

@@ -52,7 +52,7 @@ def import_qdrant_local(
     """Import the collections in a directory of qdrant-client's local mode. Named, sparse and
     multiple vectors, payloads, ids, settings and aliases are imported.
 
-    The directory stores points as pickles, and reading a pickle runs any code in it. So the import
+    The directory stores points as pickles, and reading a pickle runs the code in it. So the import
     is refused unless `trust` says that you trust the author of the directory. A copy of the
     directory is read. Close the program that uses it first.
 
@@ -92,8 +92,8 @@ def _qdrant_client() -> Any:
 
 @contextmanager
 def _as_qdrant_client(client: Any) -> Iterator[Any]:
-    """A context manager that returns a client with qdrant-client's interface. If that client had to
-    be created here, it is closed at the end."""
+    """A context manager that returns a client with qdrant-client's interface. A client that this
+    function has created is closed at the end."""
     from retrieval_store.qdrant import QdrantClient
 
     if isinstance(client, QdrantClient):

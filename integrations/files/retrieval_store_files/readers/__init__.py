@@ -1,8 +1,8 @@
 """Readers extract the text of a file, with the position of each part of the text in the file.
 
-The input is the bytes of a file, which are untrusted. The output is a `FileText`, or a
-DataLoaderError. A reader returns everything that a person who opens the file can read; its gaps
-name the parts that it doesn't read.
+A reader takes the bytes of a file, which are untrusted. It returns a `FileText`, or raises a
+DataLoaderError. The `FileText` contains everything that a person who opens the file can read; its
+gaps name the parts that the reader can't read.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
 - `markup` reads texts, Markdown and reStructuredText. `html` reads HTML, which `elements` parses.
@@ -20,8 +20,8 @@ name the parts that it doesn't read.
 These modules can use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values` of
 this package.
 
-A reader is a plugin of the group `retrieval_store.readers`. Its name is the ending of the files
-that it reads, such as "djvu", or their media type.
+A reader is a plugin of the group `retrieval_store.readers`. The name of the plugin is the ending of
+the files that it reads, such as "djvu", or their media type.
 """
 
 import re
@@ -37,10 +37,10 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 @dataclass(frozen=True, slots=True)
 class Section:
     """A part of a file, with a heading or a page of its own. text: Markdown, with blocks of code
-    and tables; headings: the headings of the sections that contain it, the outermost first. page:
-    the number of its page, from 1; start, end: its range in the file's text, in characters. If its
-    text is an exact copy of that range, `end - start` is the length of the text. is_code: whether
-    it is source code, which is split between lines."""
+    and tables; headings: the headings of the sections that contain this section, the outermost
+    first. page: the number of the section's page, from 1; start, end: the section's range in the
+    file's text, in characters. If `text` is an exact copy of that range, `end - start` is its
+    length. is_code: whether the section is source code, which is split between lines."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -51,8 +51,8 @@ class Section:
 
 
 class PicturePage(NamedTuple):
-    """A page that is wholly or mostly a picture. page: its number, from 1; words: the number of
-    words of text on it."""
+    """A page that is wholly or mostly a picture. page: the number of the page, from 1; words: the
+    number of words of text on the page."""
 
     page: int
     words: int
@@ -94,7 +94,8 @@ def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
 
 
 def without_parents(sections: list[Section]) -> list[Section]:
-    """The sections, except those that have only a heading and are followed by subsections."""
+    """The sections, without those that have only a heading and are followed by their
+    subsections."""
     following = [*sections[1:], Section("")][: len(sections)]
     return [
         section
@@ -107,7 +108,7 @@ _passwords: ContextVar[tuple[str, ...]] = ContextVar("passwords", default=())
 
 
 def passwords() -> tuple[str, ...]:
-    """The passwords that the caller has set for opening an encrypted file."""
+    """The passwords that the caller has set, as candidates for opening encrypted files."""
     return _passwords.get()
 
 

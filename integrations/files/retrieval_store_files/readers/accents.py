@@ -1,5 +1,6 @@
 """Joins accents with their letters in PDF pages that draw an accent and its letter one over the
-other, as TeX does with its older fonts. Otherwise a search for "für" wouldn't find "fu¨r".
+other, as TeX does with its older fonts. Otherwise a search for "für" wouldn't find the text, which
+is read as "fu¨r".
 """
 
 import unicodedata

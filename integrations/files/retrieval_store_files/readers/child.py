@@ -1,10 +1,10 @@
 """Runs readers in a separate process with limits, so that an untrusted file can harm only that
 process.
 
-The process is started for the first file, and reads one file after another. If reading a file has
-ended the process, it is started again for the next file. The process gets the name of a reader and
+The process is started for the first file, and reads one file after another. If a file has caused
+the process to end, it is started again for the next file. The process gets the name of a reader and
 the bytes of a file, and responds in JSON. It can open no connection, start no program and write no
-file. Its time is limited, and on Linux its memory too.
+file. The time of the process is limited, and on Linux its memory, too.
 """
 
 import base64
@@ -186,7 +186,7 @@ def serve(seconds: float) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """End this process after some seconds, in case its parent has exited and can't end it."""
+    """End this process after some seconds, since its parent may have exited and can't end it."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

@@ -101,8 +101,8 @@ def read_code(data: bytes, name: str) -> FileText:
 
 
 def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
-    """Split a text into sections of some dozens of lines. gaps: the gaps that the file already
-    has."""
+    """Split a text into sections of some dozens of lines. gaps: the gaps that were found in the
+    file so far."""
     starts = _line_starts(text)
     return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)], gaps=gaps)
 
@@ -110,8 +110,8 @@ def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
 def _code_sections(
     text: str, starts: list[int], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """Split lines into sections, which end at a blank line where possible. path: their headings.
-    starts: the positions at which lines begin; first, end: the range of lines."""
+    """Split lines into sections, which end at a blank line where possible. path: the headings of
+    the sections. starts: the positions at which lines begin; first, end: the range of lines."""
     while first < end:
         last = min(first + LINES, end)
         if last < end:
@@ -295,7 +295,7 @@ class _Outputs:
         self._cut = self._pictures = 0
 
     def text(self, outputs: Any) -> str:
-        """The output of a cell, truncated to a greatest length."""
+        """The output of a cell, truncated to a maximum length."""
         text = "".join(map(self._output_text, outputs if isinstance(outputs, list) else []))
         self._cut += len(text) > _LONGEST_OUTPUT
         return text[:_LONGEST_OUTPUT]

@@ -1,5 +1,6 @@
-"""Finds the encoding that a file declares. It knows the labels of the encoding standard
-(encoding.spec.whatwg.org), as browsers and mail programs do, and their positions in HTML and XML.
+"""Finds the encoding that a file declares. The labels of encodings, and their positions in HTML and
+XML, are those of the encoding standard (encoding.spec.whatwg.org), as in browsers and mail
+programs.
 """
 
 import codecs
@@ -26,7 +27,7 @@ _PRESCANNED = 8_192  # bytes of a page: more than the standard's 1,024, as licen
 
 def codec_of(label: str) -> str | None:
     """The name of Python's codec for an encoding label such as "x-sjis". None for an unknown label,
-    and for a label that doesn't define which letters the bytes mean, such as "x-user-defined"."""
+    and for a label such as "x-user-defined", which doesn't define which letters the bytes mean."""
     try:
         from webencodings import lookup
     except ImportError as error:
@@ -56,7 +57,7 @@ def _codec_of_python(label: str) -> str | None:
 
 def label_in_xml(data: bytes) -> str | None:
     """The encoding label in an XML declaration; None if there is no label. The declaration is
-    searched as ASCII. If the declaration is found, it isn't UTF-16 or UTF-32; a label of these
+    searched as ASCII. If that finds it, the text can't be UTF-16 or UTF-32, so a label of these
     encodings is ignored."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
@@ -117,8 +118,8 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
 
 
 def _labels_of(attributes: dict[str, str]) -> list[str]:
-    """The encoding label in a <meta> tag: the value of `charset`, or the label in `content`. The
-    latter counts if `http-equiv` is Content-Type, or if no attribute names the purpose of the
+    """The encoding label in a <meta> tag: the value of `charset`, or the label in `content`.
+    `content` counts if `http-equiv` is Content-Type, or if no attribute names the purpose of the
     tag."""
     if attributes.get("charset"):
         return [attributes["charset"]]

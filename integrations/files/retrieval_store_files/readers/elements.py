@@ -125,7 +125,7 @@ def _parsed(text: str) -> Any:
 
 def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
     """The first node inside `node` that has the tag and attributes. Content that the parser leaves
-    unparsed is searched too: the contents of <noframes>, and a page in an attribute."""
+    unparsed is searched, too: the contents of <noframes>, and pages inside attributes."""
     if tag == "template":
         fragments = node.template_fragments()
         return fragments[0].first_child if fragments else None
@@ -152,8 +152,8 @@ def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Elem
 
 
 def _compose(host: Element, template: Element) -> None:
-    """Replace the content of a host by the content of its shadow root. The host's own content is
-    put into the slots of the shadow root."""
+    """Replace the content of a host by the content of the host's shadow root. The host's own
+    content moves into the slots of the shadow root."""
     light: dict[str, list[Element | str]] = {}
     for child in host.children:
         if child is not template:
@@ -179,8 +179,8 @@ def _slots_of(template: Element) -> Iterator[Element]:
 
 
 def xml_elements(root: Any) -> Element:
-    """Convert XHTML to elements; root: the result of `packed.xml_root`. References to entities that
-    the page itself declares become the names of these entities."""
+    """Convert XHTML to elements; root: the result of `packed.xml_root`. A reference to an entity
+    that the page itself declares becomes the name of the entity."""
     page = Element(local_name(root), _attributes_of(root), [])
     waiting = [(page, root)]
     while waiting:

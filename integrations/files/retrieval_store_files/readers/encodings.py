@@ -1,9 +1,9 @@
 """Decodes texts.
 
 A byte order mark defines the encoding. A text without such a mark is UTF-8 if most of its non-ASCII
-bytes are valid UTF-8. Its invalid bytes are replaced, and reported with their lines. For any other
-text the declared encoding counts. If none is declared, chardet guesses the encoding, and the guess
-is reported as a gap.
+bytes are valid UTF-8; its invalid bytes are replaced, and reported with their lines. Any other text
+is decoded in the encoding that it declares. If it declares none, chardet guesses the encoding, and
+the guess is reported as a gap.
 """
 
 import codecs
@@ -68,7 +68,7 @@ class Decoded(NamedTuple):
 
 def decode_text(data: bytes) -> str:
     """Decode the bytes of a text file, and remove the byte order mark. Raises DataLoaderError if
-    they aren't text."""
+    the bytes aren't text."""
     return decode(data).text
 
 
@@ -103,9 +103,9 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
 
 
 def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
-    """The text of data that are valid UTF-8, decoded again if another encoding is more likely.
-    ISO-2022-JP is likely if its escape sequences are found in ASCII. A declared East Asian encoding
-    is likely if only a word or two are not ASCII."""
+    """The text of data that are valid UTF-8, or the data decoded again if another encoding is more
+    likely. ISO-2022-JP is likely if its escape sequences are found in ASCII. A declared East Asian
+    encoding is likely if only a word or two are not ASCII."""
     with contextlib.suppress(UnicodeError):
         if text.isascii():
             if "\x1b$" in text and _JAPANESE.search(text):
@@ -130,8 +130,8 @@ def _without_mark(data: bytes) -> str | None:
 
 def _share_of_utf_8(data: bytes) -> float:
     """The share of the non-ASCII bytes that belong to valid UTF-8 characters. A truncated last
-    character is ignored if only its first byte is left. If two or three of its bytes are left, they
-    count as valid."""
+    character is ignored if only its first byte is left. If two or three bytes are left, they count
+    as valid."""
     wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
     valid = len(data.translate(None, _ASCII)) - wrong
     cut = _bytes_of_cut_character(data)
@@ -141,9 +141,9 @@ def _share_of_utf_8(data: bytes) -> float:
 
 
 def _of_several_bytes(data: bytes) -> Decoded | None:
-    """Decode a text in an East Asian encoding, of which many bytes are valid UTF-8 by chance. The
-    whole text must be valid in that encoding, and chardet must guess it. Returns None for any other
-    text."""
+    """Decode a text in an East Asian encoding, in which many bytes may be valid UTF-8 by chance.
+    The whole text must be valid in that encoding, and chardet must guess it. Returns None for any
+    other text."""
     texts = set()
     for encoding in _OF_SEVERAL_BYTES:
         with contextlib.suppress(UnicodeError):
@@ -252,7 +252,7 @@ def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
 
 def _shifted(match: re.Match[bytes]) -> bytes:
     """A part of ISO-2022-JP converted to EUC-JP. The part begins after the escape sequence that
-    selects its character set."""
+    selects the character set."""
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)

@@ -71,7 +71,8 @@ def installed_readers() -> frozenset[str]:
 
 @cache
 def _reader(name: str) -> Any:
-    """The reader of this name. It is cached, since listing the installed readers takes a while."""
+    """The reader of this name. The result is cached, since listing the installed readers takes a
+    while."""
     return plugins.load(plugins.READERS, name)
 
 
@@ -82,8 +83,8 @@ def _target(name: str) -> str:
 
 
 def reader_name(path: str, installed: Collection[str] | None = None) -> str | None:
-    """The name of the plugin that reads files with this path; None if no plugin does. Nothing is
-    imported. installed: the names of all readers, by default `installed_readers()`."""
+    """The name of the plugin that reads files like the file at this path; None if no plugin does.
+    Nothing is imported. installed: the names of all readers, by default `installed_readers()`."""
     name = PurePosixPath(path).name.lower()
     ending = PurePosixPath(name).suffix.removeprefix(".")
     if not ending:
@@ -107,8 +108,8 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
 
 
 def why_no_reader(path: str) -> str:
-    """The reason why a file without a reader can't be read, and a program that converts it to a
-    readable format."""
+    """For a file without a reader: the reason why it can't be read, and a program that converts it
+    to a readable format."""
     ending = PurePosixPath(path).suffix.lower()
     if not ending:
         return "no reader for names without an ending"
@@ -169,8 +170,8 @@ def _picture_gaps(file: FileText) -> list[str]:
 def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
-    """Add the pages that are pictures to the text of a file. The user's function `ocr` reads
-    them."""
+    """Add the texts of pages that are pictures, read by the user's function `ocr`, to the text of a
+    file."""
     from PIL import Image
 
     sections, unread = [*file.sections], []
@@ -274,7 +275,7 @@ def read_file(
 
 
 def check_passwords(passwords: Any) -> tuple[str, ...]:
-    """The passwords as a tuple; raises InvalidTypeError if they aren't a list of strings."""
+    """The passwords as a tuple; raises InvalidTypeError if `passwords` isn't a list of strings."""
     if isinstance(passwords, str) or not isinstance(passwords, Sequence):
         raise InvalidTypeError(f"passwords is a {type(passwords).__name__}, expected a list of str")
     for place, password in enumerate(passwords):

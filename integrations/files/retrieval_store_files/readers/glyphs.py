@@ -1,6 +1,6 @@
 """Maps unmapped characters of a PDF to the letters that the names of their glyphs mean. macOS maps
-the ligatures of some fonts to zero, so that "definition" would lose two letters. Drawn fonts (Type
-3) have no map at all. pypdf changes the file in memory before its pages are read again.
+the ligatures of some fonts to zero, so that "definition" would lose two letters. Fonts of drawings
+(Type 3) have no map at all. pypdf changes the file in memory; then its pages are read again.
 """
 
 import io
@@ -22,9 +22,9 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 
 
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
-    """Return the PDF, changed so that its fonts map unmapped characters to letters. The names of
-    the glyphs define the letters. The file must not be encrypted. Composite fonts aren't changed.
-    Returns None if no glyph's name means any letters."""
+    """The PDF, changed so that its fonts map unmapped characters to the letters that the names of
+    the glyphs mean. The file must not be encrypted. Composite fonts aren't changed. Returns None if
+    no glyph's name means any letters."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -121,8 +121,8 @@ def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
 
 
 def letters_of(name: str) -> str | None:
-    """The letters that the name of a glyph means by Adobe's glyph list, such as "ffi", "f_f_i",
-    "uniFB03" or "one.oldstyle". None for a name that means no letters."""
+    """The letters that the name of a glyph means according to Adobe's glyph list; names are for
+    example "ffi", "f_f_i", "uniFB03" or "one.oldstyle". None for a name that means no letters."""
     from pypdf._codecs.adobe_glyphs import adobe_glyphs
 
     letters = ""
@@ -139,8 +139,8 @@ def letters_of(name: str) -> str | None:
 
 
 def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
-    """The character map, in which codes that it maps to zero are mapped to letters. letters: by
-    character code."""
+    """The character map, in which codes that were mapped to zero are mapped to letters. letters:
+    the letters by character code."""
 
     def of_code(code: int, target: bytes) -> bytes:
         if not _SAYS_NOTHING.fullmatch(target) or code not in letters:

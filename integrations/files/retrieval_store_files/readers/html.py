@@ -128,8 +128,8 @@ def _remove_unread(page: Element) -> Iterator[str]:
 
 
 def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
-    """The elements of a page for which `is_one` returns True. Those inside another such element are
-    left out."""
+    """The elements of a page for which `is_one` returns True. Elements inside another such element
+    are left out."""
     found: list[Element] = []
     waiting = [page]
     while waiting:
@@ -159,8 +159,9 @@ def _word_count(element: Element) -> int:
 
 
 def _leads_elsewhere(element: Element) -> bool:
-    """Whether an element contains only navigation, because at least half of its words are links. If
-    a page forgets to close a navigation element, that element contains the text of the page too."""
+    """Whether an element contains only navigation, because at least half of its words are links.
+    (If a page doesn't close a navigation element, that element also contains the text of the
+    page.)"""
     linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
@@ -185,8 +186,8 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The titles of a page in one text. They are in its head, and can also be at the beginning of
-    its body."""
+    """The titles of a page in one text: those in its head, and those at the beginning of its
+    body."""
     for part in (page, *_elements_of(page)):
         titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
         if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
@@ -249,7 +250,7 @@ class _Page:
 
     def _part(self, element: Element, tag: str) -> None:
         """Add the main part of a page, or its footer, as sections of its own. The text around this
-        element goes to other sections, so that no passage mixes it with the text of the element."""
+        element goes into other sections, so that no passage mixes both texts."""
         self._end_section()
         if tag == "footer":
             self._path = []
@@ -437,7 +438,7 @@ def _scheme(href: str) -> str:
 
 
 def _is_of_data(table: Element) -> bool:
-    """Whether a table contains rows of data, instead of serving for the layout of the page."""
+    """Whether a table contains rows of data, and isn't only used for the layout of the page."""
     cells = [len(_cells_of(row)) for row in _row_elements(table)]
     if len(cells) < 2 or max(cells) < 2:
         return False

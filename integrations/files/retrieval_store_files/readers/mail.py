@@ -98,7 +98,7 @@ class _Parts:
         yield from best
 
     def _read_forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
-        """The sections of a forwarded mail, with its subject as their heading."""
+        """The sections of a forwarded mail. The mail's subject is the heading of the sections."""
         subject = _header(mail, "subject") or ""
         fields = _fields(mail, (*_SENT, *_RECEIVERS))
         sections = [Section(fields)] if fields else []

@@ -1,8 +1,8 @@
 """Lets Python's mail library read headers in all encodings that mail programs know.
 
-Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes them only if Python
-knows the encoding by that name, and it doesn't decode non-ASCII bytes. Both are converted to UTF-8
-before the library parses a header.
+Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes such words only if
+Python knows the encoding by that name, and doesn't decode non-ASCII bytes. This module converts
+both to UTF-8 before the library parses a header.
 """
 
 import base64

@@ -59,8 +59,9 @@ def read_mbox(data: bytes, name: str) -> FileText:
 
 
 def _sections_of(mail: FileText, number: int) -> list[Section]:
-    """The sections of a mail, with its subject as their heading. The first section begins with the
-    sender and the date. number: the mail's position in the mailbox, used if it has no subject."""
+    """The sections of a mail. The mail's subject is the heading of the sections, and the first
+    section begins with the sender and the date. number: the mail's position in the mailbox, which
+    is the heading of a mail without a subject."""
     subject = " ".join((mail.title or "").split()) or f"Mail {number}"
     lead = _lead(mail.author, mail.date)
     first, *rest = mail.sections or [Section("")]
@@ -147,8 +148,8 @@ def _sender_of(message: Any) -> str | None:
 
 
 def _decode_again(message: Any, number: int, text: str) -> str:
-    """The text of a property. If a mail doesn't declare the encoding of short texts, they are
-    decoded again in the encoding of the body. number: the property's number; text: the text as the
+    """The text of a property. If a mail doesn't declare the encoding of short texts, these are
+    decoded again, in the encoding of the body. number: the property's number; text: the text as the
     library decoded it."""
     properties = message.properties
     if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
@@ -170,8 +171,8 @@ def _date_of(message: Any) -> str | None:
 @cache
 def _know_code_pages() -> None:
     """Register the Windows encodings in Python under the names that the library uses, such as
-    "windows-950". The library also gets the larger encodings in which mails with some of these
-    names are really written."""
+    "windows-950". For some of these names, the library gets a larger encoding, because mails that
+    use the name are really written in that."""
     from oxmsg.domain import encodings
 
     larger = {932: "cp932", 936: "gb18030", 949: "cp949", 950: "big5hkscs", 38598: "iso-8859-8"}

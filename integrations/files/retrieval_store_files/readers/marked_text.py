@@ -1,4 +1,4 @@
-"""Reads AsciiDoc, Org and LaTeX, which mark their headings, and XML and subtitles.
+"""Reads AsciiDoc, Org and LaTeX, in which headings are marked, and XML and subtitles.
 
 If a text is kept unchanged, each section is an exact copy of a range of the file.
 """
@@ -114,7 +114,7 @@ def _gaps_of_included(names: list[str]) -> tuple[str, ...]:
 
 
 def _asciidoc_headings(text: str) -> Iterator[_Heading]:
-    """The headings of an AsciiDoc text, except lines in literal blocks."""
+    """The headings of an AsciiDoc text. Lines in literal blocks are no headings."""
     fence = ""
     before = [(0, ""), (0, "")]  # the last two lines, each with its position
     for at, line in _lines(text):

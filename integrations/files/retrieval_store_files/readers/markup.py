@@ -44,8 +44,8 @@ def read_rst(data: bytes, name: str) -> FileText:
 
 class CodeBlocks:
     """Finds the lines of Markdown that are in blocks of code. Each line must be passed to
-    `goes_on`, in order. By CommonMark, a block ends at a line that has only marks, and at least as
-    many marks as the block's first line. It also ends with the list item that contains it."""
+    `goes_on`, in order. As in CommonMark, a block ends at a line that has only marks, at least as
+    many as the block's first line. It also ends with the list item that contains it."""
 
     def __init__(self) -> None:
         self._marks = ""  # the open block's
@@ -59,9 +59,9 @@ class CodeBlocks:
         return bool(self._marks)
 
     def goes_on(self, line: str) -> bool:
-        """Whether the next line belongs to a block of code that began before it. The line can be
-        the end of that block. If the line begins a block itself, the result is False, and `is_open`
-        becomes True."""
+        """Whether the next line belongs to a block of code that began on an earlier line. The line
+        can be the end of that block. If a block begins on this line, the result is False, and
+        `is_open` becomes True."""
         line = line.expandtabs(4)
         indent, is_blank = len(line) - len(line.lstrip(" ")), not line.strip()
         if self._is_in_item and not is_blank and indent < self._item:
@@ -102,8 +102,8 @@ def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) 
     """Split a text at its headings. The title of the text is taken from its front matter, a block
     of YAML between two lines of "---". If the front matter has no title, the first heading is the
     title, if it has level 1 and no text before it. has_fences: whether rows of marks enclose blocks
-    of code, as in Markdown. keeps_fields: whether fields of the front matter that aren't metadata
-    of the file become a section."""
+    of code, as in Markdown. keeps_fields: whether those fields of the front matter that aren't
+    metadata of the file become a section."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
@@ -129,8 +129,8 @@ class _FrontMatter:
 
 
 def _front_matter(text: str) -> _FrontMatter:
-    """The front matter of a text, if it is a YAML object. If it isn't, the lines between the two
-    rows of "---" are part of the text."""
+    """The front matter of a text, if it is a YAML object. If the lines between the two rows of
+    "---" are no YAML object, they are part of the text."""
     none = _FrontMatter({}, (), 0)
     match = _FRONT_MATTER.match(text)
     if match is None:
@@ -220,9 +220,9 @@ def _without_closing(title: str) -> str:
 
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
-    """Remove and return the heading at the end of `lines` that the row `rule` underlines; "" if
-    there is no such heading. An equal row above the heading is removed too. may_be_shorter: whether
-    `rule` can be shorter than a heading that has no row above it, as in Markdown."""
+    """Remove from the end of `lines` the heading that the row `rule` underlines, and return it; ""
+    if there is no such heading. An equal row above the heading is removed, too. may_be_shorter:
+    whether `rule` can be shorter than a heading that has no row above it, as in Markdown."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)

@@ -28,8 +28,8 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 @dataclass(slots=True)
 class StylesOfText:
     """The styles of a document that readers need. parents: the parent of each style; numbered: the
-    numbered levels of lists, as pairs of list style and level. outline: for each level of headings
-    how many numbers are shown, and the text before and after them."""
+    numbered levels of lists, as pairs of list style and level. outline: for each level of headings,
+    how many numbers are shown, and the texts before and after the numbers."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)
@@ -105,7 +105,8 @@ def styles_of(parts: DocumentParts) -> StylesOfText:
 
 
 def parts_of(data: bytes) -> DocumentParts:
-    """Parse a document into its parts. Raises DataLoaderError if it is invalid or encrypted."""
+    """Parse a document into its parts. Raises DataLoaderError if the document is invalid or
+    encrypted."""
     if not data.startswith(b"PK"):
         if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
@@ -152,8 +153,8 @@ def is_shape(element: Any) -> bool:
 
 
 def is_label(element: Any) -> bool:
-    """Whether an element is the description of a picture or a shape. Fields with the same local
-    name are not."""
+    """Whether an element is the description of a picture or a shape. (Other elements, such as
+    fields, can have the same local name.)"""
     return isinstance(element.tag, str) and element.tag.startswith(_SVG)
 
 
@@ -163,8 +164,7 @@ def labels_of(element: Any) -> str:
 
 
 def rows_of(table: Any) -> Iterator[Any]:
-    """The rows of a table, including rows in groups. Rows of tables inside its cells are left
-    out."""
+    """The rows of a table, including rows in groups. Rows of tables inside cells are left out."""
     for part in table:
         kind = local_name(part)
         if kind == "table-row":

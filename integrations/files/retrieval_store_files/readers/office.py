@@ -37,8 +37,8 @@ def missing(what: str, package: str, error: ImportError) -> MissingDependencyErr
 
 
 def open_office(data: bytes) -> PackedFile:
-    """Open an Office document. It is decrypted if necessary, and converted from the strict to the
-    usual (transitional) form of the standard."""
+    """Open an Office document. An encrypted document is decrypted. A document in the strict form of
+    the standard is converted to the usual (transitional) form."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
     if relations in packed and _STRICT in packed.read(relations):
@@ -50,7 +50,7 @@ def open_office(data: bytes) -> PackedFile:
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
     """Open a document with a library. Returns the document as the library read it, and the
     library's result. If a reference spells a part's name differently, the library may miss the
-    part. Then the document is rewritten with one spelling, and opened again."""
+    part. In that case the document is rewritten with one spelling, and opened again."""
     try:
         return packed, library(packed.stream)
     except KeyError:
@@ -93,8 +93,8 @@ _ELEMENT = re.compile(rb"<[^<>]*>")
 
 def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
     """Whether references spell the names of parts differently, for example in upper case. By the
-    standard case doesn't matter, but the libraries compare names exactly. which: the parts in which
-    references are checked."""
+    standard, upper and lower case are equal, but the libraries compare names exactly. which: the
+    parts in which references are checked."""
     names = packed.raw_names()
     if any("\\" in name or name.startswith("/") for name in names):
         return True
@@ -136,7 +136,7 @@ def _plain_name(name: str) -> str:
 
 def _with_plain_names(name: str, content: bytes) -> bytes:
     """A part with relations, or the list of content types, in which names of parts are spelled as
-    by `_plain_name`. Other parts stay unchanged."""
+    by `_plain_name`. Other parts are returned unchanged."""
     if not _names_parts(_plain_name(name)):
         return content
 
@@ -178,9 +178,9 @@ def _decrypt(data: bytes) -> bytes:
 
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
-    """A context manager in which the errors of a library name the damaged part. That is the first
-    part that can't be unpacked or isn't XML. If there is no such part, it is `part`, the part that
-    is being read. kind: the kind of document, such as "a spreadsheet"."""
+    """A context manager in which the errors of a library name the damaged part. The damaged part is
+    the first that can't be unpacked or isn't XML. If there is no such part, `part` is named, the
+    part that is being read. kind: the kind of document, such as "a spreadsheet"."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
@@ -213,8 +213,8 @@ def parse_xml(data: bytes) -> Any:
 
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
-    """The metadata of a document, as arguments of FileText. core: its metadata in the library,
-    which invents metadata for a document without metadata."""
+    """The metadata of a document, as arguments of FileText. core: the document's metadata in the
+    library, which invents metadata for a document without metadata."""
     if not any(name.lower().endswith("core.xml") for name in packed.names()):
         return {}
     return {

@@ -44,7 +44,7 @@ _PART = re.compile(
 def read_xls(data: bytes, name: str) -> FileText:
     """Read the sheets of a spreadsheet, including hidden sheets, and split them into sections of
     rows with their header. Comments on cells are read too. Some programs use the ending .xls for
-    files of other formats. These files are read in their own format."""
+    files in other formats; such files are read in their real format."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
     if not data.startswith((OLE, *_BEGIN_OF_FILE)):
@@ -115,7 +115,8 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
 
 
 def _add_link(text: str, address: Any) -> str:
-    """The text of a cell as a Markdown link, if the address of its link is outside of the file."""
+    """The text of a cell as a Markdown link, if the cell has a link to an address outside of the
+    file."""
     leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
     return f"[{text}]({address})" if text and leads_out and address != text else text
 
@@ -231,8 +232,8 @@ def _column_name(column: int) -> str:
 
 
 def _content_outside_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
-    """The content of a spreadsheet outside of its cells: its records in bytes, its metadata, and
-    the number of embedded objects."""
+    """The content of a spreadsheet outside of its cells: the bytes of the records, the metadata,
+    and the number of embedded objects."""
     if not data.startswith(OLE):
         return data, {}, 0
     try:
@@ -296,8 +297,8 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(body: bytes, width: int) -> str:
-    """Decode the string at the beginning of `body`. It has its length in `width` bytes, a byte for
-    its encoding, and its characters."""
+    """Decode the string at the beginning of `body`. There, the string's length in `width` bytes is
+    followed by a byte for the encoding, and by the characters."""
     length, wide = int.from_bytes(body[:width], "little"), body[width] & 1
     rest = body[width + 1 :]
     return (
@@ -308,7 +309,8 @@ def _string(body: bytes, width: int) -> str:
 
 
 def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
-    """The text of a box, which is read from the next records. length: its number of characters."""
+    """The text of a box, which is read from the next records. length: the number of characters of
+    the text."""
     text = ""
     while len(text) < length:
         record, body = next(records, (0, b""))

@@ -219,7 +219,8 @@ class _DocumentReader:
     # In a paragraph
 
     def _inline(self, element: Any) -> str:
-        """The text inside an element. Its notes and comments are kept for after the block."""
+        """The text inside an element. The notes and comments in it are stored, and added after the
+        block."""
         pieces = [collapse_space(element.text)]
         for child in element:
             pieces += [self._piece(child), collapse_space(child.tail)]
@@ -256,13 +257,15 @@ class _DocumentReader:
         return text
 
     def _link(self, element: Any) -> str:
-        """The text of a link, as a Markdown link if its address is outside of the file."""
+        """The text of a link; as a Markdown link if the address of the link is outside of the
+        file."""
         text, address = self._inline(element), (element.get(HREF) or "").strip()
         leads_out = address.startswith(("http:", "https:", "mailto:")) and address != text.strip()
         return f"[{text.strip()}]({address})" if leads_out and text.strip() else text
 
     def _note(self, element: Any) -> str:
-        """The mark of a footnote. The text of the footnote is kept for after the paragraph."""
+        """The mark of a footnote. The text of the footnote is stored, and added after the
+        paragraph."""
         parts = {local_name(part): part for part in element}
         mark = all_text(parts["note-citation"]) if "note-citation" in parts else ""
         if "note-body" in parts:
@@ -405,7 +408,7 @@ class _DocumentReader:
                 below[covered] = (rows, text)
 
     def _cell(self, cell: Any) -> str:
-        """The text that a cell displays; its value if the file has no such text."""
+        """The text that a cell displays; the cell's value if the file has no such text."""
         if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
             return one_line(cell[0].text or "")  # as nearly all are
         shapes = [part for part in cell if self._is_sheet and is_shape(part)]
@@ -468,7 +471,7 @@ class _DocumentReader:
         return [*filter(None, [*texts, *self._after])]
 
     def _messages(self, validations: Any) -> None:
-        """Count the messages that appear when a cell is edited. They aren't read."""
+        """Count the messages that appear when a cell is edited, since they aren't read."""
         self._left_out[_MESSAGE] += sum(
             1
             for element in validations.iter()

@@ -56,7 +56,7 @@ class PackedFile:
         return [*self._entries]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in the zip. Raises DataLoaderError if it doesn't exist or is
+        """The bytes of a file in the zip. Raises DataLoaderError if the file doesn't exist or is
         damaged."""
         entry = self._entry(name)
         if entry is None:
@@ -90,7 +90,8 @@ def _with_slashes(name: str) -> str:
 def xml_root(data: bytes, name: str) -> Any:
     """Parse XML, and return its root element. Entities that the XML declares itself are replaced by
     their values; entities in other files are not. Raises DataLoaderError for invalid XML, and if
-    entities would expand to many times the size of the file. name: its name in messages."""
+    entities would expand to many times the size of the file. name: the name of the XML for
+    messages."""
     try:
         from lxml import etree
     except ImportError as error:

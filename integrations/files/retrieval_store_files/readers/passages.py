@@ -1,7 +1,7 @@
 """Splits the text of a file into passages, each of which begins with its headings.
 
 A passage is an exact part of a section, after the headings that contain it. The embedding function
-counts its size, so that the function can read each passage whole. Sections are split between
+counts the size of passages, so that it can read each passage whole. Sections are split between
 blocks, which are paragraphs, blocks of code and tables. Blocks that are too long are split between
 list items or rows, then between sentences or lines, and only then between words.
 """
@@ -39,9 +39,9 @@ _COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a file that becomes a record. text: begins with its headings, such as "Guide >
-    Install: Run it."; headings: the headings of the sections that contain it. page: its page, from
-    1; start, end: its range in the file's text, in characters."""
+    """A part of a file that becomes a record. text: begins with the headings, such as "Guide >
+    Install: Run it."; headings: the headings of the sections that contain the passage. page: the
+    passage's page, from 1; start, end: its range in the file's text, in characters."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -76,11 +76,11 @@ def passages_of(
     English, and a passage has at most `max_tokens` of the function. Without that method sizes are
     counted in words, and passages are shorter if the function reads fewer words than `longest`.
 
-    Each passage begins with the headings that contain it, such as "Guide > Install: Run it." They
-    are counted too, and take at most half of a passage. The rest of a longer heading becomes
-    passages of its own. So do outer headings that fit into no passage. Headings are lines outside
-    of blocks of code that begin with "#" to "######". A line above a row of "=", "-" or similar
-    characters of its length is a heading too, if it is alone there.
+    Each passage begins with the headings that contain it, such as "Guide > Install: Run it."
+    Headings are counted, too, and take at most half of a passage. The rest of a longer heading
+    becomes separate passages, and so do outer headings that fit into no passage. Headings are lines
+    outside of blocks of code that begin with "#" to "######". A single line above a row of "=", "-"
+    or similar characters of the same length is a heading, too.
 
     heading: a heading that is put before all others if the text has no title. The title is taken
     from the front matter. Otherwise it is the first heading, if this heading has level 1 and no
@@ -113,8 +113,8 @@ def cutter_of(
 
 
 def _limit_of(function: Any) -> int | None:
-    """The number of tokens that a function reads of a text; None if it isn't known. If one of this
-    project's functions can't be loaded, its error is raised, since the passages would not fit its
+    """How many tokens of a text a function reads; None if that isn't known. If a function of this
+    project can't be loaded, its error is raised, since the passages might be too long for its
     model."""
     try:
         getattr(function, "max_tokens", None)
@@ -197,11 +197,11 @@ class Cutter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The numbers on which the passages of a text depend. They also depend on `count`."""
+        """The numbers on which the passages of a text depend (in addition to `count`)."""
         return self.marks, self.most, self.least, self.overlap
 
     def passages(self, file: FileText, name: str) -> list[Passage]:
-        """The passages of a file. name: the title if the file has none."""
+        """The passages of a file. name: the title for a file that has no title."""
         front = file.title or name
         sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
         paths = [_path_of(section, front) for section in sections]
@@ -226,7 +226,7 @@ class Cutter:
     ) -> Iterator[Passage]:
         """Passages that contain only headings: those headings of a section that aren't in any other
         passage. These passages have the position of the section. before: the line of headings
-        before each passage; rest: the headings for these passages."""
+        before each passage; rest: the headings that the passages contain."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)
@@ -331,9 +331,9 @@ class Cutter:
     def _cut(
         self, text: str, start: int, end: int, room: int, patterns: tuple[re.Pattern[str], ...]
     ) -> Iterator[_Span]:
-        """Split a range of a text into parts of at most the size `room`. It is split at the matches
-        of the first pattern. Parts that are still too long are split at the matches of the next
-        pattern, and at last between words."""
+        """Split a range of a text into parts of at most the size `room`, at the matches of the
+        first pattern. Parts that are still too long are split at the matches of the next pattern,
+        and finally between words."""
         if not patterns:
             yield from self._by_words(text, start, end, room)
             return

@@ -44,7 +44,7 @@ _DEEPEST, _MOST_MARKS = 10, 20_000
 
 def read_pdf(data: bytes, name: str) -> FileText:
     """Read a PDF. Each page becomes a section. A page on which headings of the outline are found is
-    split at them. Attachments aren't read, and are reported as gaps."""
+    split at these headings. Attachments aren't read, and are reported as gaps."""
     pdf = _open_document(data)
     number = len(pdf)
     if number > MAX_PAGES:
@@ -186,9 +186,9 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """The text of a page without the dot leaders of a table of contents. Ligatures become letters,
-    and words that are divided at the end of a line are joined. Queries contain neither ligatures
-    nor divided words."""
+    """The text of a page without the dot leaders of a table of contents. Since queries contain
+    neither ligatures nor divided words, ligatures become letters, and words that are divided at the
+    end of a line are joined."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
@@ -313,8 +313,8 @@ def _outline_of(pdf: Any) -> Marks:
 
 def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
     """The sections of pages. Each page is split at the lines that are headings in the outline.
-    marks: the headings of each page in the outline. If none of these headings is found on the page,
-    the page belongs to the first of these headings."""
+    marks: the headings of each page in the outline. If none of the headings is found on the page,
+    the whole page belongs to the first heading."""
     current: tuple[str, ...] = ()
     shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):

@@ -1,8 +1,8 @@
 """Reads RTF with striprtf.
 
 The library returns plain text, and leaves out whole groups, such as footnotes, text boxes and
-equations. The control words that begin such groups are removed first, so that it reads their
-contents. Headings and tables are marked by characters that no text has.
+equations. The control words that begin such groups are removed first, so that the library reads the
+contents of the groups. Headings and tables are marked by characters that no text contains.
 """
 
 import re
@@ -125,7 +125,7 @@ def _with_numbers(source: str) -> str:
 
 
 def _with_drawn_texts(source: str) -> str:
-    """The source, to whose end the descriptions of pictures and the texts of WordArt are added."""
+    """The source, with the descriptions of pictures and the texts of WordArt added at its end."""
     texts = dict.fromkeys(match[1] for match in _DRAWN.finditer(source))
     end = source.rfind("}")
     drawn = "".join(rf"{{\par\pard {text}\par}}" for text in texts if text.strip())
@@ -209,8 +209,9 @@ def _with_notes_after(source: str) -> str:
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
-    """A part of the source, with the notes inserted where its first paragraph ends; `notes` is then
-    emptied. If no paragraph ends in this part, the part and `notes` stay unchanged."""
+    """A part of the source, in which the notes are inserted at the end of the first paragraph;
+    `notes` is then emptied. If no paragraph ends in this part, the part and `notes` stay
+    unchanged."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -259,8 +260,8 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
-    """The text of a group in the metadata; None if it is missing. word: the control word of the
-    group; page: the source's declaration of its code page. info: the metadata in the source;
+    """The text of a group in the metadata; None if there is no such group. word: the control word
+    of the group; page: the source's declaration of its code page. info: the metadata in the source;
     convert: see `_plain`."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:

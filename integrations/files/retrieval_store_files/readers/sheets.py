@@ -109,7 +109,7 @@ class _Raw:
 
 
 def _column(letters: bytes) -> int:
-    """The number of a column, from 1. letters: its name, such as "AB"."""
+    """The number of a column, from 1. letters: the name of the column, such as "AB"."""
     number = 0
     for letter in letters[:4]:
         number = number * 26 + letter - 64
@@ -189,7 +189,7 @@ def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
 
 def _comments(root: Any, has_threads: bool) -> Iterator[str]:
     """The texts of comments, each with the name of its cell. has_threads: whether another part has
-    threaded comments. If so, their copies for older programs are skipped."""
+    threaded comments; if so, the copies of these comments for older programs are skipped."""
     authors = [author.text or "" for author in root.iter("{*}author")]
     threads = {str(i) for i, author in enumerate(authors) if author.startswith("tc=")}
     for comment in root.iter("{*}comment", "{*}threadedComment"):

@@ -103,7 +103,7 @@ def _blocks(slide: Any) -> Iterator[str]:
 
 def _text_of_drawing(slide: Any, shape: Any, attribute: str, read: Any) -> str:
     """The text of a chart or a diagram, which is in a separate part of the file. attribute: the
-    attribute with the id of that part; read: a function that reads its root."""
+    attribute with the id of that part; read: a function that reads the root of that part."""
     number = shape.get(f"{RELATED}{attribute}")
     relation = slide.part.rels.get(number) if number else None
     if relation is None or relation.is_external:
@@ -144,7 +144,7 @@ def _related_roots(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
 
 
 def _texts_of(layout: Any) -> Iterator[str]:
-    """The texts that a layout shows on its slides. Its placeholders show none."""
+    """The texts that a layout shows on its slides. Placeholders of the layout show no text."""
     for shape in _shapes(layout):
         if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):
             yield text

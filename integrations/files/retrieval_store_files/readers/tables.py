@@ -1,4 +1,5 @@
-"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each."""
+"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each of
+them."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,8 +67,8 @@ def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
 def table_sections(
     rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
 ) -> Iterator[Section]:
-    """Split a table into sections of rows, each with the header. rows: for each row its start and
-    end in the file, and its cells. headings: the headings of these sections."""
+    """Split a table into sections of rows, each with the header. rows: for each row, the start and
+    end in the file, and the cells. headings: the headings of these sections."""
     if not rows:
         return
     header = rows[0][2]
@@ -101,7 +102,7 @@ def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def is_page_number(text: str) -> bool:
-    """Whether a line of a header or a footer has only words such as "page" and "of". text: the line
-    without its fields."""
+    """Whether a line of a header or a footer has only words such as "page" and "of". text: the
+    line, without fields such as the page's number."""
     words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
     return _PAGE_WORDS.issuperset(words)

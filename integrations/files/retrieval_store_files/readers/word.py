@@ -145,7 +145,7 @@ class _Document:
         return [*sections, Section("\n\n".join(others))] if others else sections
 
     def _notes_in(self, element: Any) -> list[str]:
-        """The notes to which a paragraph or a table refers. They are read after it."""
+        """The notes to which a paragraph or a table refers, to be added after it."""
         if not self._notes:
             return []
         references = element.iter(*_NOTES)
@@ -200,8 +200,8 @@ class _Document:
         return chart_text(root) if "/charts/" in str(part.partname) else drawing_text(root)
 
     def _not_drawn(self) -> list[str]:
-        """The texts of charts and diagrams that were not read with the body, since they are outside
-        of it."""
+        """The texts of charts and diagrams that are outside of the body, and so were not read with
+        it."""
         parts = [
             part
             for part in self._part.package.iter_parts()
@@ -237,8 +237,8 @@ class _Document:
 
 
 def _root_of(part: Any) -> Any:
-    """The root element of a part. python-docx parses only the kinds of parts that it knows. All
-    other parts are parsed here."""
+    """The root element of a part. python-docx parses only the kinds of parts that it knows. This
+    function parses all other parts."""
     root = getattr(part, "element", None)
     return parse_xml(part.blob) if root is None else root
 

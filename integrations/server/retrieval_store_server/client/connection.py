@@ -1,8 +1,8 @@
 """Sends requests to a server, over persistent HTTP connections, with retries.
 
-A read may always be retried. A write may be retried where it certainly wasn't started: there was no
-connection, or the server said so. Otherwise the error says that it may have been carried out,
-completely or not at all, since the server runs each request in one transaction.
+A read may always be retried. A write may be retried if it certainly wasn't started: there was no
+connection, or the server said so. Otherwise the error says that the write may have been executed.
+The server runs each request in one transaction, so the write was executed completely or not at all.
 
 `is_ours_at` finds out whether a server is one of this package.
 """
@@ -128,7 +128,7 @@ class Retry:
 
 
 def not_connected(error: Exception, place: str) -> AttemptFailure:
-    """The failure of an attempt that could not connect."""
+    """The failure of an attempt in which no connection was made."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate isn't trusted here: {error.verify_message}"
         return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
@@ -160,7 +160,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 def error_answer(
     status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """The failure that an unexpected response means."""
+    """The failure that an unexpected response represents."""
     answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -492,7 +492,8 @@ class HttpConnection:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Let the system check within minutes whether the peer of an idle connection still exists."""
+    """Set options by which the system checks within minutes whether the server of an idle
+    connection still exists."""
     with suppress(OSError, AttributeError):  # some systems lack it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
@@ -588,8 +589,8 @@ class ConnectionPool:
 
 
 def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
-    """The result of `attempt`, which is called again by the rules of `Retry`. `Retry` also decides
-    which error is raised."""
+    """The result of `attempt`. After a failure, `Retry` decides whether `attempt` is called again,
+    and which error is raised."""
     attempts = Retry(request)
     while True:
         try:
@@ -651,8 +652,8 @@ def is_ours_in_time(address: Address) -> bool:
 
 
 def _look_at(address: Address, within: float | None) -> bool | None:
-    """The result of `is_ours` for the server at an address. Raises an error of `_BROKEN` if no
-    server responds. within: the timeout in seconds."""
+    """The result of `is_ours` for the server at an address. Raises one of the errors in `_BROKEN`
+    if no server responds. within: the timeout in seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()

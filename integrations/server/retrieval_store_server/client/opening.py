@@ -22,9 +22,9 @@ def open_url(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
     """The session of the store at a URL, which is a server of this package or a cluster. options:
-    further arguments for the client of either; the other arguments are those of `Client`. One
-    request finds out what is at the URL. If no server responds, this is repeated when the store is
-    used."""
+    further arguments for the client of that server or cluster; the other arguments are those of
+    `Client`. One request finds out what is at the URL. If no server responds, the request is
+    repeated when the store is used."""
     address = address_of(url, options)
     if address is None:  # options of a client for clusters
         return _open_cluster(url, consistency, creates_indexes, options)

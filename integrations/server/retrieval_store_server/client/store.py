@@ -62,7 +62,7 @@ def forward(
     method: Callable[Concatenate[Any, P], R], doing: str | None = None
 ) -> Callable[Concatenate[Any, P], R]:
     """Make a method that calls the method of the same name on the server. doing: the action, for
-    error messages; the method's name by default."""
+    error messages, by default the method's name."""
     name, parameters = method.__name__, signature(method)
 
     @wraps(method)
@@ -84,8 +84,8 @@ LOOKING = "looking at a collection"
 
 class ServedPoints:
     """The points of a collection of a served store. Each call is one request. The server answers it
-    from one state, or executes it in one transaction. copy: the name of a private copy of the
-    collection, which is read instead of it; name: the collection's name, for tracing spans."""
+    from one state, or executes it in one transaction. copy: the name of a private copy, which is
+    read instead of the collection; name: the collection's name, for tracing spans."""
 
     reusable = False  # the name may change
 
@@ -134,7 +134,7 @@ class ServedPoints:
     drop_space = forward(EnginePoints.drop_space)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """As `put`, for several batches. Each batch is written in its own transaction."""
+        """Like `put`, for several batches. Each batch is written in its own transaction."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -226,10 +226,10 @@ class ServedStore:
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
-        """A context manager that yields the points of a collection in their present state. They are
-        a private copy on the server, which is deleted at the end, or when it was not read for ten
-        minutes. The copy belongs to one of the server's processes, so all calls use one connection.
-        A forked process leaves the copy to its parent."""
+        """A context manager that yields the points of a collection in their present state. The
+        points are a private copy on the server, which is deleted at the end of the context, or when
+        it was not read for ten minutes. The copy belongs to one of the server's processes, so all
+        calls use one connection. A forked process leaves the copy to its parent."""
         owner = os.getpid()
         with closing(ConnectionPool(self.address, kept_seconds=math.inf)) as line:
             arguments = {"collection_id": collection_id}
@@ -255,8 +255,8 @@ def _compare_and_set(
     look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
 ) -> T:
     """Replace a value by the result of `edit`. If the value has changed meanwhile, `edit` is called
-    again with the new value. look: returns the value; exchange: replaces a value by another one,
-    and returns whether that succeeded."""
+    again with the new value. look: returns the value; exchange: replaces an old value by a new
+    value, and returns whether that succeeded."""
     for _ in range(ATTEMPTS):
         before = look()
         after = edit(before)

@@ -155,9 +155,9 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
-        """The response to a call that needs neither a key nor the store. Its message is not read.
-        Reading takes memory that other calls wait for, and calls without a key must not delay
-        others."""
+        """The response to a call that needs neither a key nor the store. The call's message is not
+        read: reading takes memory for which other calls may wait, and calls without a key must not
+        delay other calls."""
         return _serialise(
             procedure, route.answer(RequestContext(self._shared.served, {}, {})), began
         )
@@ -214,8 +214,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         kind: ReadKind | None = None,
     ) -> bytes:
         """The result of some work, which runs in the worker threads. gRPC cancels the call when the
-        client has disconnected or the deadline has passed. Work that is still queued then is not
-        started."""
+        client has disconnected or the deadline has passed. Work that is still queued at that time
+        is not started."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         workers = self._shared.workers
@@ -233,8 +233,9 @@ def _serialise(procedure: Procedure, result: Any, began: float) -> bytes:
 
 
 def _handler(call: Any) -> Any:
-    """A gRPC handler for calls with one message. It is registered for a stream of messages, from
-    which it reads one message. So it can refuse a call before its message has arrived."""
+    """A gRPC handler for calls with one message. The handler is registered for a stream of
+    messages, from which it reads one, so that it can refuse a call before the message has
+    arrived."""
     return grpc.stream_unary_rpc_method_handler(call)
 
 
@@ -322,8 +323,8 @@ class RpcServer:
 
 
 class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """The service grpc.health.v1. A check needs no key, like /readyz. Watching needs a key, since
-    it keeps a call open."""
+    """The service grpc.health.v1. A check needs no key, like /readyz. To watch the health needs a
+    key, since the call stays open."""
 
     def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
@@ -339,7 +340,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
     async def _check_health(self, _: Any, context: Any) -> Any:
         """The health of a service. If too many checks are being read, or if the message does not
-        arrive in time, it is the health of the whole server. Clients without a key can cause
+        arrive in time, the health of the whole server is returned: clients without a key can cause
         both."""
         sent = b""
         if not self._reading.locked():
@@ -364,8 +365,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
     """The options for gRPC. body: the maximum size of a message in bytes; shared: whether other
-    processes can listen at the same port. Pings are accepted at any rate, since Go clients send one
-    every ten seconds."""
+    processes can listen at the same port. Pings are accepted as often as a client sends them, since
+    Go clients send one every ten seconds."""
     return [
         ("grpc.max_receive_message_length", body),
         ("grpc.max_send_message_length", -1),
@@ -381,7 +382,7 @@ def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
 
 
 def _credentials(listening: RpcListening) -> Any:
-    """The TLS certificate and its key, in the form for gRPC; None if there are none."""
+    """The TLS certificate and its key, in the form that gRPC takes; None without TLS."""
     if listening.tls_cert is None or listening.tls_key is None:
         return None
     pair = (listening.tls_key.read_bytes(), listening.tls_cert.read_bytes())

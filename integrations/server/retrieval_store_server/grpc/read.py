@@ -1,8 +1,8 @@
 """Converts gRPC requests to models of qdrant-client, the same models as for bodies over HTTP.
 
-qdrant-client's own converter makes most of these models. Its methods are overridden here for three
-reasons: the converter doesn't know a message, differs from a server, or is too slow for frequent
-requests.
+qdrant-client's own converter makes most of these models. This module overrides its methods for
+three reasons: the converter doesn't know a message, it differs from a server, or it is too slow for
+frequent requests.
 """
 
 import math
@@ -42,8 +42,8 @@ LARGEST = sys.float_info.max
 
 @dataclass(slots=True)
 class Noticed:
-    """Facts about a message that are recorded while it is read. strings: ids that are neither
-    integers nor UUIDs; infers: whether the message has objects to embed."""
+    """Facts about a message that are recorded while it is read. strings: the ids in the message
+    that are neither integers nor UUIDs; infers: whether the message contains objects to embed."""
 
     strings: list[str] = field(default_factory=list)
     infers: bool = False
@@ -211,7 +211,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_shown(cls, model: Message) -> dict[str, Any]:
-        """Which parts of points to return."""
+        """The parts of points to return."""
         return {
             "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
             "with_payload": optional_field(
@@ -221,7 +221,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_with_vectors_selector(cls, model: Message) -> Any:
-        """Which vectors to return; None if the message does not say."""
+        """The vectors to return; None if the message does not say."""
         if model.WhichOneof("selector_options") is None:
             return None
         return super().convert_with_vectors_selector(model)
@@ -238,18 +238,18 @@ class Reading(GrpcToRest):
 
     @classmethod
     def filter(cls, model: Message) -> Any:
-        """The filter of a request; None if it has none."""
+        """The filter of a request; None if the request has no filter."""
         return optional_field(model, "filter", cls.convert_filter)
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
-        """The collection whose vectors are used as examples; None if it is the searched
+        """The collection from which the vectors of examples are taken; None for the searched
         collection."""
         return optional_field(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
     def shard_key(cls, model: Message) -> Any:
-        """The shard keys that a request names; None if it names none."""
+        """The shard keys that a request names; None if the request names no shard keys."""
         return optional_field(model, "shard_key_selector", cls.convert_shard_key_selector)
 
     @classmethod

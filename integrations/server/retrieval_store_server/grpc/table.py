@@ -1,5 +1,6 @@
 """The table of remote procedures: the type of each request message, how it is read, and how the
-response is written. The table of routes says who may call a procedure, and which method answers it.
+response is written. The table of routes says which keys permit a procedure, and which method
+answers its calls.
 
 Requests that create and change collections, and older searches, recommendations and discoveries,
 are converted to the bodies of the same requests over HTTP.
@@ -137,9 +138,9 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """A function that reads a batch: the requests in this field of a message, each by `read`, as a
-    `kind`. It refuses a request without the name of a collection, as Qdrant does, although the name
-    is not used."""
+    """A function that reads a batch as a `kind`. The requests are in this field of a message;
+    `read` reads one request. As in Qdrant, a request without the name of a collection is refused,
+    although the name is not used."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -179,13 +180,13 @@ def _like(model: Message) -> dict[str, Any]:
 
 
 def _vector_names(model: Message) -> dict[str, Any]:
-    """The name of the vector space to search, and the collection of the examples."""
+    """The name of the vector space to search, and the collection that contains the examples."""
     return {"using": optional_field(model, "using") or None, "lookup_from": Reading.lookup(model)}
 
 
 def _search_options(model: Message) -> dict[str, Any]:
     """The options that all searches share. The threshold is not among them, since discoveries have
-    none."""
+    no threshold."""
     return {"shard_key": Reading.shard_key(model), **Reading.read_search(model)}
 
 
@@ -269,8 +270,8 @@ class Procedure:
             raise wrong("failed to decode Protobuf message") from error
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
-        """The request that a message contains. Raises Refused (400) if it cannot be read. reads:
-        whether the procedure is a read; a timeout of 0 is refused in reads."""
+        """The request that a message contains. Raises Refused (400) if the message cannot be read.
+        reads: whether the procedure is a read, in which a timeout of 0 is refused."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -296,12 +297,13 @@ def _retrieve_request(model: Message) -> Any:
 
 
 def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
-    """A body of this kind with these fields, and with the shard key in the message."""
+    """A body: an instance of the class `kind` with these fields, and with the shard key that the
+    message contains."""
     return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
 
 
 def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
-    """The optional fields with these names, as far as they are set in a message."""
+    """Those of the optional fields with these names that are set in a message."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

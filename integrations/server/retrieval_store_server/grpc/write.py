@@ -1,8 +1,8 @@
-"""Writes the results of methods as response messages. Each function takes the result and the
-seconds that it took.
+"""Writes the results of methods as response messages. Each function takes the result, and the
+seconds that the method took.
 
-Vectors, point ids and payloads are converted here in both directions. qdrant-client converts them
-too, but makes an object for each number of a vector.
+This module converts vectors, point ids and payloads in both directions. (qdrant-client's own
+conversion makes an object for each number of a vector.)
 """
 
 import math
@@ -26,8 +26,8 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload value
 
 def numbers(message: Message) -> Any:
     """(n,) float32: the numbers of a message that has no other field; an empty list if there are
-    none. They are taken from the encoded message, where they are the last bytes. Copying these
-    bytes takes a fiftieth of the time that Python objects take."""
+    none. The numbers are the last bytes of the encoded message. Copying these bytes takes a
+    fiftieth of the time that a conversion through Python objects takes."""
     count = len(message.data)
     if not count:
         return []
@@ -44,13 +44,13 @@ def _length_of(number: int) -> int:
 
 
 def payload_of(fields: Any) -> dict[str, Any]:
-    """A map of protobuf values as a dict for JSON."""
+    """A map of protobuf values as a dict that can be written as JSON."""
     return {name: value_of(fields[name]) for name in fields}
 
 
 def value_of(value: Message) -> Any:
-    """A protobuf value as a value for JSON. Numbers that JSON cannot express become None, as in
-    Qdrant."""
+    """A protobuf value as a value that can be written as JSON. Numbers that JSON cannot express
+    become None, as in Qdrant."""
     kind = value.WhichOneof("kind")
     match kind:
         case "struct_value":
@@ -65,13 +65,13 @@ def value_of(value: Message) -> Any:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload in the form for a message's constructor."""
+    """A payload, in the form that a message's constructor takes."""
     return {name: field_of(value) for name, value in payload.items()}
 
 
 def field_of(value: Any) -> dict[str, Any]:
-    """A value in the form for a message's constructor. An integer that is too large becomes a
-    float, as in Qdrant."""
+    """A value, in the form that a message's constructor takes. An integer that is too large becomes
+    a float, as in Qdrant."""
     kind = type(value)
     if kind is str:
         return {"string_value": value.encode("utf-8", "replace").decode()}
@@ -90,7 +90,7 @@ def field_of(value: Any) -> dict[str, Any]:
 
 
 def id_field_of(point_id: Any) -> dict[str, Any]:
-    """An id in the form for a message's constructor."""
+    """An id, in the form that a message's constructor takes."""
     return {"num": point_id} if type(point_id) is int else {"uuid": str(point_id)}
 
 
@@ -108,7 +108,7 @@ def new_id_of(message: Message) -> Any:
 
 
 def vectors_field_of(value: Any) -> dict[str, Any]:
-    """The vectors of a point in the form for a message's constructor."""
+    """The vectors of a point, in the form that a message's constructor takes."""
     if isinstance(value, Mapping):
         named = {name: _vector_field_of(vector) for name, vector in value.items()}
         return {"vectors": {"vectors": named}}
@@ -313,14 +313,14 @@ def aliases(response: Any, seconds: float) -> Message:
 
 
 def cluster(info: models.CollectionClusterInfo, seconds: float) -> Message:
-    """The response with the shards of a collection, which are all on this server."""
+    """The response with the shards of a collection, all of which are on this server."""
     answer = RestToGrpc.convert_collection_cluster_info(info)
     answer.time = seconds
     return answer
 
 
 def shard_keys(result: Any, seconds: float) -> Message:
-    """The response with the shard keys of a collection, which has none."""
+    """The response with the shard keys of a collection: an empty list."""
     return messages.ListShardKeysResponse(time=seconds)
 
 

@@ -1,5 +1,5 @@
-"""Responses in a server's JSON. Vectors and scores are the shortest numbers that give the same
-float32. Fields that aren't set are left out, except those that a server returns as null.
+"""Responses in the JSON of a Qdrant server. Vectors and scores are the shortest numbers that give
+the same float32. Fields that aren't set are left out, except those that a server returns as null.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,8 @@ class Response:
         return size_of(self.parts or [self.body])
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body in one or more pieces. A piece is sent before the next one is made."""
+        """Yield the body in one or more pieces. Each piece is sent before the next piece is
+        made."""
         if not self.parts and len(self.body) <= PIECE:
             yield self.body
             return
@@ -61,8 +62,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A response that sends a file. temporary: whether the file is deleted afterwards, even if
-    sending fails."""
+    """A response that sends a file. temporary: whether the file is deleted after the response, even
+    if sending fails."""
 
     path: Any
     name: str
@@ -160,7 +161,8 @@ def nothing(status: int) -> Response:
 
 
 def as_jsonable(value: Any) -> Any:
-    """A model in a form that orjson can write. This is the `default` of `orjson.dumps`."""
+    """A model in a form that orjson can write. The function is passed to `orjson.dumps` as
+    `default`."""
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)

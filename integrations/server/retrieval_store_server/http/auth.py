@@ -1,4 +1,6 @@
-"""Decides who may use a server: by keys, or, if there are none, by the request's origin."""
+"""Decides which requests a server admits: by keys, or, if there are no keys, by the request's
+origin.
+"""
 
 import hmac
 from functools import lru_cache
@@ -43,8 +45,8 @@ class Gate:
         """The refusal of a gRPC call that is not admitted; None if it is admitted. Python does not
         see the host name of the call, but no web page can make such a call. Browsers use HTTP/2
         only with TLS, where the name must match the certificate. They also do not send `te:
-        trailers`, without which gRPC refuses a call. If a browser ever could make a call, it would
-        send its origin."""
+        trailers`, without which gRPC refuses a call. If a browser could make a call, it would send
+        its origin."""
         if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
@@ -98,11 +100,11 @@ class Gate:
     def _refuse_foreign_page(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """The refusal of a request that a foreign web page made a browser send; None for other
-        requests. Such a request is recognised by its origin and by its host name, since a page's
-        own host name can be made to resolve to this machine. Browsers send an origin if the page
-        will read the response. For links and images they only send how the two sites are related.
-        Open routes can be reached by a link from any page."""
+        """The refusal of a request that a browser has sent for a web page of another site; None for
+        other requests. Such a request is recognised by its origin and by its host name, since the
+        host name of another site can be made to resolve to this machine. Browsers send an origin if
+        the page will read the response. For links and images they only send how the two sites are
+        related. Links from any page may lead to open routes."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):

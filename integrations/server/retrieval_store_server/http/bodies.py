@@ -1,9 +1,10 @@
 """Reads the bodies of requests as a Qdrant server reads them.
 
-qdrant-client's models describe bodies as a client sends them. Here each model has a subclass that
-accepts what a server accepts, so that parsed bodies are instances of the client's models:
+qdrant-client's models describe bodies as a client sends them. In this module, each model has a
+subclass that accepts what a server accepts, so that parsed bodies are instances of the client's
+models:
 
-- unknown fields are ignored, except where a mistake would choose other points (`CLOSED`);
+- unknown fields are ignored, except where a misspelled field would select other points (`CLOSED`);
 - numbers, texts and booleans aren't coerced: "4" and 4.0 aren't integers, and counts aren't
   negative;
 - names, types and defaults of fields can differ, as listed in `DIFFERENCES`: some optional fields
@@ -11,9 +12,9 @@ accepts what a server accepts, so that parsed bodies are instances of the client
 
 Bodies with points may contain millions of numbers (`points_to_write`). A JSON parser that makes an
 object for each number, as orjson does, takes longer than writing the points. simdjson puts the
-numbers of a list into a buffer instead. Where it isn't installed, and for bodies that it refuses,
-orjson parses the body. In both cases a few large steps check the usual content here, and the models
-above check everything else.
+numbers of a list into a buffer instead. If simdjson isn't installed, or refuses a body, orjson
+parses the body. In both cases, this module checks the usual content in a few large steps, and the
+models check everything else.
 """
 
 import copy
@@ -106,7 +107,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _as_path(value: str) -> str:
-    """The path into payloads; raises ValueError if it is invalid."""
+    """The value, if it is a valid path into payloads; otherwise raises ValueError."""
     try:
         QdrantService.check_path(value)
     except InvalidFilterError as error:
@@ -212,9 +213,9 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses of models that parse bodies. Each is created at its first use, with all
-    classes to which it refers. If classes refer to each other in a cycle, one of them refers to
-    another by its name."""
+    """The subclasses of models that parse bodies. Each subclass is created at its first use,
+    together with all classes to which it refers. If classes refer to each other in a cycle, one of
+    them refers to another by its name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
@@ -312,7 +313,7 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The refusal of a body with an invalid format. If the alternatives of a union all fail, the
+    """The refusal of a body with an invalid format. If all alternatives of a union fail, the
     refusal reports the error that lies deepest in the body."""
     details = _without_other_kinds(
         error.errors(include_url=False, include_input=False, include_context=False)
@@ -370,8 +371,8 @@ prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.Batch
 
 
 def points_to_write(sent: bytes, strings: Strings) -> Any:
-    """The body of an upsert, as models.PointsList or models.PointsBatch. sent: the body as it was
-    sent; strings: a list to which ids are added that are neither integers nor UUIDs."""
+    """The body of an upsert, as models.PointsList or models.PointsBatch. sent: the bytes of the
+    body; strings: a list to which ids are added that are neither integers nor UUIDs."""
     parsed = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
     if parsed is None:
         parsed = as_json(sent)
@@ -489,9 +490,9 @@ def _check_payloads(values: list[Any]) -> None:
 
 
 def _vectors(value: Any, i: int, booleans: bool) -> Any:
-    """The vectors of one point: a row, several rows, or a dict of vectors by name. The values of
-    the dict can also be sparse vectors and texts. i: the position of the point; booleans: whether
-    the body may contain booleans, which must not be read as numbers."""
+    """The vectors of one point: a row, several rows, or a dict of vectors by name. A value of the
+    dict can also be a sparse vector or a text. i: the position of the point; booleans: whether the
+    body may contain booleans, which must not be read as numbers."""
     row = _row(value, booleans)
     if row is not None:
         return row

@@ -1,4 +1,6 @@
-"""The page that displays the store: its files, which need no key, and its requests."""
+"""The routes of the page that displays the store: the files of the page, which need no key, and the
+requests that the page sends.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -56,8 +58,8 @@ class _File:
 
 @cache
 def _files() -> Mapping[str, _File]:
-    """The files of the web page, by name. All are read at once, so that a requested name is never
-    looked up in the file system."""
+    """The files of the web page, by name. All files are read in advance, so that a requested name
+    is never looked up in the file system."""
     return dict(_in(files("retrieval_store_server.view") / "page", ""))
 
 
@@ -92,7 +94,7 @@ def _send_file(name: str, call: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The route of a request that the web page sends."""
+    """The function that answers the page's requests of this name."""
     method = CALLS[name]
 
     def answer(call: RequestContext) -> Response | Streamed:

@@ -1,10 +1,11 @@
-"""Embeds texts and images in request bodies on the server, so that clients in any language can send
-them.
+"""Embeds texts and images in request bodies, so that clients in any language can send them instead
+of vectors.
 
-An untrusted body names a model. BM25, and embedding functions that use no host, variable or file,
-are made by name. Others are made only where the person who starts the server trusts its clients. A
-body can't configure a function, since an option could be the URL of a host or the path of a file;
-only BM25's options are accepted. Images are data, or uris below a folder of the server's.
+An untrusted body names a model. BM25, and embedding functions that access no host, environment
+variable or file, are created by name. Other functions are created only if the person who starts the
+server trusts its clients. A body can't configure a function, since an option could be the URL of a
+host or the path of a file; only BM25's options are accepted. An image is data, or the uri of a file
+below a folder of the server.
 """
 
 import binascii
@@ -56,7 +57,8 @@ class Inference:
                 put(vector)
 
     def _vectors(self, values: Sequence[Any], is_query: bool) -> Sequence[Any]:
-        """The vectors of objects to embed. All must be of one kind and name the same model."""
+        """The vectors of objects to embed. All objects must be of one kind, and name the same
+        model."""
         first = values[0]
         name, options = first.model, _options(first)
         sparse, are_images = name.lower() == BM25, isinstance(first, models.Image)
@@ -191,8 +193,8 @@ def _refuse_bare_text(_: Any) -> None:
 
 
 def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]:
-    """Yield the objects to embed in models, lists and dicts, each with a function that replaces it.
-    Payloads contain no models, so none are found in them."""
+    """Yield the objects to embed in models, lists and dicts, each with a function that replaces the
+    object. Payloads contain no models, so no objects are found in payloads."""
     if isinstance(value, INFERRED):
         yield value, put
     elif isinstance(value, BaseModel):

@@ -1,5 +1,6 @@
-"""JSON bodies. Before a body is parsed, the depth of nesting and the number of its lists and
-objects are limited."""
+"""Parses JSON bodies. The depth of nesting, and the number of lists and objects, are checked
+against limits.
+"""
 
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +19,7 @@ _NESTING = {dict, list}
 
 
 def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
-    """A body, parsed as JSON. Raises Refused (400) if it is invalid or nested too deeply, and
+    """A body, parsed as JSON. Raises Refused (400) if the body is invalid or nested too deeply, and
     Refused (413) if it has more than `most` lists and objects."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
@@ -47,8 +48,8 @@ def refuse_many(body: bytes, most: int) -> None:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether a body may be nested more deeply than allowed, by the number of its brackets. `find`
-    jumps from bracket to bracket, so a few brackets are found faster than `count` counts all."""
+    """Whether a body may be nested more deeply than allowed, judged by the number of its brackets.
+    If there are only a few brackets, `find` finds them faster than `count` counts all."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)

@@ -1,8 +1,8 @@
 """The functions behind the routes about collections and points. They call Qdrant's methods with a
 request's parameters and body.
 
-Each takes the parsed request and returns a result, which `answers` writes; errors of the method are
-raised.
+Each function takes the parsed request, and returns a result, which `answers` writes. Errors of the
+method are raised.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ STANDALONE = "Qdrant is running in standalone mode"
 
 
 def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that are set in a body, under the names of a method's arguments. renamed: the
-    arguments for fields that have other names, in addition to `RENAMED`."""
+    """The fields that are set in a body, as keyword arguments of a method. renamed: for fields that
+    have another name than the argument, the name of the argument, in addition to `RENAMED`."""
     names = {**RENAMED, **renamed}
     return {names.get(key, key): value for key, value in vars(body).items() if value is not None}
 
@@ -140,7 +140,7 @@ def mark_acknowledged(call: RequestContext, results: Any) -> Any:
 
 
 def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """The function of a route for one write operation, whose body is the operation."""
+    """The function of a route for one kind of write. The body of a request is the operation."""
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
@@ -177,8 +177,8 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
 
 
 def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
-    """The function of a route that reads, whose body has the method's arguments. renamed: fields
-    with other names than the arguments."""
+    """The function of a route that reads. The body of a request has the method's arguments.
+    renamed: for fields that have another name than the argument, the name of the argument."""
 
     def read(call: RequestContext) -> Any:
         _prepare(call, is_query=True)
@@ -277,8 +277,8 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """Keyword arguments that pass `answering`, the function that makes the response to a query.
-    They are empty for gRPC, where the response is made from models."""
+    """Keyword arguments that pass `answering`, the function that makes the response to a query. The
+    result is empty for gRPC, where the response is made from models."""
     return {} if call.is_message else {"answering": answering}
 
 
@@ -325,7 +325,7 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
 
 
 def _hits_alone(call: RequestContext, answer: Any) -> Any:
-    """The response to a legacy search request, which has only the hits."""
+    """The response to a legacy search request: only the hits."""
     return answer.points if call.is_message else answer
 
 
@@ -359,9 +359,9 @@ def search_batch(call: RequestContext) -> Any:
 
 
 def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
-    """Refuse names in `with_vector` that are no vectors of the collection. Qdrant checks them even
-    if no point was found. If the offset is so large that Qdrant reads vectors only after the
-    search, nothing is refused here."""
+    """Refuse names in `with_vector` that are no vectors of the collection. Qdrant checks these
+    names even if no point was found. Nothing is refused if the offset is so large that Qdrant reads
+    vectors only after the search."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
     known = call.embedded.open(call.collection).vector_names
@@ -387,7 +387,7 @@ def search_groups(call: RequestContext) -> Any:
 
 
 def _prepare(call: RequestContext, is_query: bool) -> None:
-    """Embed the objects to embed in a body, and refuse invalid ids."""
+    """Embed the texts and images in a body, and refuse invalid ids."""
     call.embed(is_query)
     _refuse_unknown(call)
 

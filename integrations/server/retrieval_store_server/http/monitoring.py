@@ -48,7 +48,7 @@ def health(call: RequestContext) -> Response:
 
 
 def readiness(call: RequestContext) -> Response:
-    """A response that shows that the store is ready. It is made after the store was read."""
+    """A response that shows that the store is ready, made after a read of the store."""
     call.served.store.count()
     return text(200, "all shards are ready")
 
@@ -219,8 +219,9 @@ def _shard_telemetry(opened: Any, info: Any, level: int) -> dict[str, Any]:
 
 
 def _points(call: RequestContext) -> dict[str, int]:
-    """The number of points of each collection, except collections that are deleted meanwhile. It is
-    read directly from the store, since the strict mode of a collection may limit reads."""
+    """The number of points of each collection, except collections that are deleted meanwhile. The
+    numbers are read directly from the store, since the strict mode of a collection may limit
+    reads."""
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
@@ -267,7 +268,7 @@ def _durations(count: Count) -> dict[str, Any]:
 
 
 def metrics(call: RequestContext) -> Response:
-    """Those metrics of Qdrant that also apply here, under Qdrant's names."""
+    """Those metrics of Qdrant that this server has, too, under Qdrant's names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
@@ -383,8 +384,8 @@ def _uptime() -> float:
 
 
 def _resident() -> int:
-    """The resident memory of the process in bytes; on macOS its peak, since the system reports only
-    that."""
+    """The resident memory of the process in bytes; on macOS the greatest resident memory so far,
+    since the system reports only that."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

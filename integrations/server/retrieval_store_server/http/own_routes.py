@@ -1,5 +1,6 @@
-"""The package's own routes, with which `Client(url=)` uses a store like a directory. Requests and
-responses contain the types of `retrieval_store.query`, in messages of `native`."""
+"""The routes of this package, by which `Client(url=)` uses a store like a directory. Requests and
+responses contain the types of `retrieval_store.query`, in messages of `native`.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,8 +33,8 @@ LONGEST_NAME = 512
 
 
 def points_route(name: str) -> Callable[[RequestContext], Any]:
-    """The route of a method of a collection's points. A request can name a private copy instead of
-    the collection."""
+    """The function that answers requests for a method of a collection's points. A request can name
+    a private copy instead of the collection."""
     method = POINTS[name]
 
     def call(call: RequestContext) -> Response:
@@ -46,7 +47,7 @@ def points_route(name: str) -> Callable[[RequestContext], Any]:
 
 
 def store_route(name: str) -> Callable[[RequestContext], Any]:
-    """The route of a method of the store."""
+    """The function that answers requests for a method of the store."""
     method = STORE[name]
 
     def call(call: RequestContext) -> Response | FileAnswer:
@@ -94,8 +95,8 @@ def _create(
 
 
 def _check_new_id(call: RequestContext, collection_id: str) -> None:
-    """Refuse an id that is not a UUID in canonical form, or that an existing collection has. The id
-    becomes the name of a directory."""
+    """Refuse an id that is not a UUID in canonical form, or that an existing collection has, since
+    the id becomes the name of a directory."""
     try:
         is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
@@ -113,7 +114,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_space(space: NewSpace) -> None:
-    """Refuse a vector space whose kind of index is not available here."""
+    """Refuse a vector space whose index this server doesn't have."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense":

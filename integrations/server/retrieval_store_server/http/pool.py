@@ -1,9 +1,10 @@
 """The threads that answer requests.
 
-Requests are answered in threads (`Pool`), so that the loop never waits for a disk, a lock or a
-computation. As many requests run at once as there are threads. Others queue in order of arrival,
-and requests are refused at once when the queue is full. A queued request whose client has
-disconnected isn't started. Reads that were quick recently run on the loop itself (`QuickReads`).
+Requests are answered in threads (`Pool`), so that the event loop never waits for a disk, a lock or
+a computation. As many requests run at once as there are threads. Further requests queue in order of
+arrival; when the queue is full, requests are refused. A queued request whose client has
+disconnected isn't started. Kinds of reads that were quick recently run on the event loop
+(`QuickReads`).
 """
 
 import asyncio
@@ -63,8 +64,8 @@ class Pool:
     ) -> Any:
         """Run a call in a thread; returns its result or raises its error. gone: a coroutine
         function that returns once the client has disconnected. seconds: how long the call can be
-        queued. budget: the budget of the call, which is stopped when nobody waits for the result
-        any longer. A call that is not started raises BusyError, WaitedTooLongError,
+        queued. budget: the budget of the call; the call is stopped when no client waits for the
+        result any longer. A call that is not started raises BusyError, WaitedTooLongError,
         GoneBeforeBegunError, or, after `close`, ClientClosedError."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
@@ -122,8 +123,8 @@ class Pool:
             self._executor.submit(give_back_memory)
 
     def _end_call(self, _: "Future[Any]") -> None:
-        """Decrement the number of calls. A call that has started counts until it ends, whether
-        anyone waits for it or not."""
+        """Decrement the number of calls. A call that has started counts until it ends, even if no
+        client waits for its result."""
         with self._lock:
             self.under_way -= 1
 
@@ -139,10 +140,11 @@ ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Kinds of reads that were quick recently. Such reads run on the event loop, since the way to a
-    thread and back takes longer than many queries. A kind is a route, a collection, and the cost
-    class of the request (`shapes.cost_class_of`). After a write no kind counts as quick until reads
-    of that kind were quick again. The reason is that the next read may have to read the changes."""
+    """Kinds of reads that were quick recently. Such reads run on the event loop, since passing a
+    call to a thread and back takes longer than many queries. A kind is a route, a collection, and
+    the cost class of the request (`shapes.cost_class_of`). After a write, no kind counts as quick
+    until reads of that kind were quick again, because the next read may have to read the
+    changes."""
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
@@ -178,8 +180,8 @@ class QuickReads:
 class Workers:
     """The threads that handle requests: a main pool, and a small pool for large reads, so that
     these do not block small requests. Quick kinds of reads need no thread. threads, waiting: the
-    sizes of the main pool and its queue; seconds, memory, steps: the budget of a read without its
-    own timeout; together: the bytes that all reads together can use."""
+    sizes of the main pool and its queue; seconds, memory, steps: the budget of a read; seconds only
+    if the request sets no timeout; together: the bytes that all reads together can use."""
 
     def __init__(
         self,
@@ -202,8 +204,8 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a call that writes; see `Pool.run`. It is never stopped, since other threads may wait
-        for it. The memory that it is estimated to use counts towards the limit of all calls
+        """Run a call that writes; see `Pool.run`. The call is never stopped, since other threads
+        may wait for it. The call's estimated memory counts towards the limit of all calls
         together."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
@@ -221,7 +223,7 @@ class Workers:
         """Run a call that reads, within a budget. timeout: the request's own timeout in seconds, if
         any. is_large: whether the call is known to be large; such calls use at most half of the
         threads. kind: the kind of read, if other reads of that kind predict how long it takes. A
-        call that turns out to be large while others wait is run again."""
+        call that turns out to be large while other calls wait is run again."""
         if kind is not None and self._quick.include(kind):
             try:
                 return self._read_on_loop(call, kind)
@@ -292,8 +294,7 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
 
 
 class _Watch:
-    """Stops a call when its client has disconnected. Most calls end before it checks that for the
-    first time."""
+    """Stops a call when its client has disconnected. Most calls end before the first check."""
 
     def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
         self._budget, self._gone = budget, gone
@@ -340,15 +341,15 @@ TURN = 2.0  # seconds
 class Turns:
     """Limits how many large bodies are received and handled at the same time, since otherwise the
     event loop would have no time for other requests. A turn begins with the second megabyte of a
-    body. It ends after two seconds, since a client that sends nothing would otherwise block others.
-    count: how many turns there are at a time."""
+    body. It ends after two seconds, since a client that sends nothing would otherwise block other
+    clients. count: how many bodies can have a turn at the same time."""
 
     def __init__(self, count: int) -> None:
         self.free = asyncio.Semaphore(count)
 
     def turn(self) -> "TurnOfBody":
-        """A context manager that yields a function, which waits for a turn. The turn ends with the
-        `with` block."""
+        """A context manager that yields a function. The function waits for a turn, which ends with
+        the `with` block."""
         return TurnOfBody(self)
 
 

@@ -1,7 +1,7 @@
 """Limits the reads and writes per minute of a collection, by its strict mode.
 
-As on a server, each collection has a bucket of tokens for reads and one for writes, in this
-process. A bucket holds the tokens of one minute, is full at first, and is refilled within a minute.
+As on a Qdrant server, each collection has two buckets of tokens in this process, for reads and for
+writes. A bucket holds the tokens of one minute, is full at first, and is refilled within a minute.
 A read costs one token, and one for each condition of its filter. A query with examples costs one
 token for each example instead of the first token.
 """
@@ -124,9 +124,9 @@ def _cost_of_write(opened: Any, operation: Any) -> int:
 
 
 def _cost_of_read(body: Any) -> int:
-    """The tokens that a read costs. A query costs the sum of its prefetches, or its own search if
-    it has none. Reading points by id costs one token for each id. Any other read costs one token,
-    and one for each condition."""
+    """The tokens that a read costs. A query costs the sum of its prefetches; without prefetches it
+    costs one search. Reading points by id costs one token for each id. Any other read costs one
+    token, and one for each condition."""
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):

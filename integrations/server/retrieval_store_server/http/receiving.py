@@ -1,5 +1,5 @@
-"""Reads request bodies completely, and inflates them. The bytes and the seconds of each body are
-limited, and so are the bytes of all bodies together.
+"""Reads request bodies completely, and inflates them. The size of each body, the time in which it
+must arrive, and the size of all bodies together are limited.
 """
 
 import asyncio
@@ -59,8 +59,8 @@ class BodyBudget:
 
 class AccountedBody:
     """A context manager that counts the bytes of one body. It yields `take(n)`, to be called before
-    n more bytes are read. A declared length is not counted, since a client could declare much and
-    send nothing."""
+    n more bytes are read. A declared length is not counted, since a client could declare a large
+    body and send nothing."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -82,7 +82,7 @@ LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Tu
 
 
 def nothing_yet() -> None:
-    """None, for servers that do not report which part of a body has arrived."""
+    """Returns None. Used for servers that do not report how much of a body has arrived."""
 
 
 async def whole_body(
@@ -95,9 +95,10 @@ async def whole_body(
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
     """The bytes of a body, inflated. most: the maximum size in bytes; seconds: the time limit for a
-    small body; take: from `BodyBudget.account`; turn: from `Turns.turn`; take_body: returns the
-    body if all of it has arrived. Raises Refused for a body that is too large (413), cannot be
-    inflated (400, 415) or arrives too late (408), and BusyError from `take`."""
+    small body; take: counts bytes, see `BodyBudget.account`; turn: waits for a turn, see
+    `Turns.turn`; take_body: returns the body if all of it has arrived. Raises Refused for a body
+    that is too large (413), cannot be inflated (400, 415) or arrives too late (408), and BusyError
+    from `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         if int(length) > most:
@@ -125,7 +126,7 @@ async def whole_body(
 async def _receive_body(
     receive: Receive, most: int, seconds: float, take: Take, turn: Turn | None
 ) -> bytes:
-    """The bytes of a body, not inflated, once all of them have arrived."""
+    """The bytes of a body as they were sent, returned when all of them have arrived."""
     parts: list[bytes] = []
     size, more = 0, True
     async with deadline(seconds):
@@ -172,7 +173,7 @@ def too_large(most: int) -> Refused:
 
 def _inflate(body: bytes, window: int, most: int) -> bytes:
     """The inflated bytes of a body. It is one compressed stream, or several in a row, as gzip
-    allows. Even a short stream takes time, so their number is limited by MAX_STREAMS."""
+    allows. Even a short stream takes time, so the number of streams is limited to MAX_STREAMS."""
     inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)

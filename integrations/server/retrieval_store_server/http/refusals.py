@@ -11,8 +11,8 @@ INVALID = "Validation error in JSON body"
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):
-    """A call was refused, since there were too many in this minute. retry_after_s: the seconds
-    until it would be accepted."""
+    """A call was refused, since there were too many calls in this minute. retry_after_s: the
+    seconds until the call would be accepted."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         Refused.__init__(self, HTTPStatus.TOO_MANY_REQUESTS, message)

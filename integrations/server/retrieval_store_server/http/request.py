@@ -48,7 +48,7 @@ BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 @dataclass(slots=True)
 class Count:
     """Statistics about the responses of one route with one status: their number, their total
-    seconds, and the time of the last one."""
+    seconds, and the time of the last response."""
 
     times: int = 0
     seconds: float = 0.0
@@ -135,8 +135,8 @@ class Copies:
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
-        """Make a copy and return its name. If there are too many copies, one whose connection has
-        closed is deleted. Raises BusyError if there is no such copy."""
+        """Make a copy and return its name. If there are too many copies, a copy whose connection
+        has closed is deleted. Raises BusyError if there is no such copy."""
         with self._lock:
             left = [name for name, copy in self._copies.items() if copy.is_left]
             is_full = len(self._copies) + self._making >= MAX_COPIES
@@ -168,7 +168,8 @@ class Copies:
 
     def leave(self, name: str) -> None:
         """Record that the connection for which a copy was made has closed. The copy can still be
-        read over another connection, if a proxy between client and server closed the first one."""
+        read over another connection, since a proxy between client and server may have closed the
+        first."""
         with self._lock:
             if name in self._copies:
                 self._copies[name].is_left = True
@@ -222,8 +223,8 @@ def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
 class Served:
     """A store, and the objects that handle requests for it. session: the session of the store;
     close: closes the session, or does nothing if the caller owns the client. A remote store is
-    allowed only if nothing but the page of `view` is served. For a remote store, only the attribute
-    `views` can be used."""
+    allowed only if the page of `view` is all that is served. Then only the attribute `views` can be
+    used."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views
@@ -268,9 +269,9 @@ class Served:
         return message
 
     def temporary_path(self) -> Path:
-        """A path for a new temporary file. It is in a folder of this process, in the store's
+        """A path for a new temporary file. The file is in a folder of this process, in the store's
         directory for snapshots if that is writable. If the process dies, the folder is deleted when
-        the store is opened again."""
+        the store is next opened."""
         with self._making:
             if self._folder is None:
                 uploads = None
@@ -295,10 +296,10 @@ class RequestContext:
     """A parsed request. names: the variable parts of the path, by their names in the route; query:
     the parameters of the URL; headers: by lower-case name. body: of the type that the route
     declares; if `infers`, it may contain texts and images to embed. hold: a function that keeps the
-    connection open for some seconds without a request, and calls back when it closes; it does
-    nothing if the server cannot do that. strings: ids in the body that are neither integers nor
-    UUIDs. is_counted: whether the collection's rate limits have counted the request. is_message:
-    whether it came over gRPC, where a missing limit is 0."""
+    connection open for some seconds without a request, and calls a callback when the connection
+    closes; it does nothing if the server does not support that. strings: ids in the body that are
+    neither integers nor UUIDs. is_counted: whether the collection's rate limits have counted the
+    request. is_message: whether the request was sent over gRPC, where a missing limit is 0."""
 
     served: Served
     names: Mapping[str, str]
@@ -333,7 +334,7 @@ class RequestContext:
 
     @property
     def timeout(self) -> int | None:
-        """The timeout of the request in seconds; None if it has none."""
+        """The timeout of the request in seconds; None if the request has no timeout."""
         text = self.query.get("timeout")
         return None if text is None else int(text)
 

@@ -3,7 +3,7 @@ answers, and the equivalent gRPC procedure.
 
 The access of a route says which key a request needs: none for `open`, any key for `read`. Routes
 with `write` change points, and routes with `manage` change everything else; both need a key that
-permits this.
+permits writing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -83,7 +83,7 @@ class Route:
         return bool(self.body == OBJECT)
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
-        """The body of a request, as the type that the route declares; raises Refused if it is
+        """The body of a request, as the type that the route declares; raises Refused if the body is
         invalid."""
         if self.is_own:
             return sent  # its handler parses it

@@ -50,7 +50,7 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
 class Exchange(Protocol):
-    """Receives a request as a whole, and sends its response as a whole, instead of by ASGI's
+    """Receives a whole request at once, and sends a whole response at once, instead of by ASGI's
     messages. The server of this package provides it; see `run.WholeExchange`."""
 
     hold: Hold
@@ -67,8 +67,8 @@ class Exchange(Protocol):
 class HttpRequest:
     """A request before its body is read. method: GET, POST and so on; route: None if no route
     matches; names: the variable parts of the path, by name. is_of_page: whether the path is below
-    the path of Qdrant's web page. exchange: None if the application runs in another server than
-    this package's; began: when the request arrived, by time.perf_counter."""
+    the path of Qdrant's web page. exchange: see `Exchange`; None if the server that runs the
+    application isn't from this package. began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
@@ -112,8 +112,9 @@ class HttpRequest:
         return time.perf_counter() - self.began
 
     async def wait_for_disconnect(self) -> None:
-        """Wait until the client has closed its connection, or its sending half; both look the same
-        here. A message after the end of the body reports it."""
+        """Wait until the client has closed its connection, or the sending half of the connection; a
+        server can't distinguish the two. ASGI reports this by a message after the end of the
+        body."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
@@ -277,8 +278,8 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 def _store_error_answer(
     error: RetrievalStoreError, route: Route, named: Callable[[str], str]
 ) -> Response:
-    """The response to a request that raised this error of the store. It is a message; for routes of
-    this package, a form from which `Client` raises the same error."""
+    """The response to a request that raised this error of the store: the error's message, or for
+    routes of this package, data from which `Client` raises the same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST

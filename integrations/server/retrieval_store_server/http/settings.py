@@ -33,10 +33,9 @@ class ServerLimits:
     one second for each 2 MB of its declared length; upload_seconds: the same for a snapshot.
     parsed_at_once: the bytes of the largest body that is parsed on the event loop. threads: the
     number of threads that work in the store; queue: how many requests can wait for a thread;
-    queue_seconds: how long they can wait. request_seconds: the seconds of a read without its own
-    timeout. request_memory, request_steps: the limits of such a read in bytes, and in steps of
-    Python or SQL, as estimated before it runs; memory: the limit in bytes of all such reads
-    together."""
+    queue_seconds: how long they can wait. request_seconds: the time limit of a read that sets no
+    timeout. request_memory, request_steps: the limits of a read in bytes, and in steps of Python or
+    SQL, as estimated before it runs; memory: the limit of all reads together in bytes."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -84,7 +83,7 @@ class ServerSettings:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there are keys, so that requests need one."""
+        """Whether there are keys, so that each request needs a key."""
         return bool(self.keys or self.reader_keys)
 
 
@@ -111,8 +110,8 @@ def keys_of(
     """The keys that permit everything, and the keys that only permit reading. They come from
     environment variables, where commas separate them, and from a file with one key in each line. In
     the file, "read-only " precedes a key that only permits reading. Raises InvalidArgumentError if
-    the file can't be read or has no key, and for a line "read-only" without a key. Such a line
-    would otherwise be a key that permits everything."""
+    the file can't be read or has no key, and for a line "read-only" without a key. (Without this
+    check, the line would be a key that permits everything.)"""
     full = [key for name in KEY_VARIABLES for key in _comma_separated(environment.get(name, ""))]
     readers = [
         key for name in READER_VARIABLES for key in _comma_separated(environment.get(name, ""))

@@ -1,7 +1,7 @@
-"""Snapshots: creating, sending, receiving and recovering them.
+"""Creates, sends, receives and recovers snapshots.
 
 All snapshots are in the store's directory for snapshots. Only a snapshot from there, or an uploaded
-one, can be recovered: no other path is read, and nothing is downloaded.
+snapshot, can be recovered: no other path is read, and nothing is downloaded.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def _snapshots(call: RequestContext) -> Any:
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
-    """The result of a job. If the client does not wait, it is a response that says that the job
-    will be done."""
+    """The result of a job. If the client does not wait, the result is a response which says that
+    the job will be done."""
     return Accepted(job) if call.query.get("wait") == "false" else job()
 
 

@@ -102,8 +102,8 @@ class _PartWriter:
         self._refuse_too_many()
 
     def _refuse_too_many(self) -> None:
-        """Refuse a body with too many parts or headers, since each of them takes far longer than
-        its bytes."""
+        """Refuse a body with too many parts or headers, since each part or header takes far longer
+        than its bytes."""
         size = len(self._header) + len(self._value)
         if max(self._parts, self._headers) > MAX_PARTS or size > LONGEST_HEADER:
             raise PlainRefusedError(

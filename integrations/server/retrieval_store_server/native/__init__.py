@@ -5,5 +5,6 @@ bytes.
 format (JSON followed by arrays). It converts the core's dataclasses to messages and back, by the
 types of their fields and a table of classes. `validate` refuses arguments that `Collection` or
 `QdrantClient` would have refused, since a request from another process hasn't been checked. This
-package may use `values`. Data never decides which code runs: a table in the core lists the classes.
+package may import `values`. Data never decides which code runs: a table in the core lists the
+permitted classes.
 """

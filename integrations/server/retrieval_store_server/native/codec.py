@@ -1,14 +1,14 @@
 """Converts data of the interface into messages of JSON and arrays, and back.
 
 A message begins with eight bytes: a signature and the length of the JSON. The JSON follows, an
-object with the `data` and for each of the `arrays` its type and shape. Then come the arrays as in
-memory, each at a multiple of 16 bytes. Numbers are little-endian.
+object with the `data` and for each of the `arrays` its type and shape. The arrays follow, in the
+form that they have in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 
 `encode` writes a value by its class. JSON values are written unchanged. An array becomes its index,
 {"~": "array", "at": the index}. An object of a dataclass becomes {"~": the name of its class, and
 each field that differs from its default}. Vectors in a list are joined to a few arrays
-(`_join_vectors`). `decode` reads data by the expected type. It makes only values of the classes in
-a table (`class_named`). A `TypeReader` reads values of one type.
+(`_join_vectors`). `decode` reads data by the expected type. It creates only values of the classes
+in a table (`class_named`). A `TypeReader` reads values of one type.
 """
 
 import math
@@ -79,7 +79,7 @@ class MalformedError(ValueError):
 
 
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
-    """A message with JSON data and arrays, in parts. A large array is its own part, and is not
+    """A message with JSON data and arrays, in parts. A large array is a part by itself, and is not
     copied."""
     described = [[array.dtype.str, array.shape] for array in arrays]
     header = orjson.dumps({"data": data, "arrays": described}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -101,9 +101,9 @@ def size_of(parts: Parts) -> int:
 
 
 def unpack_message(message: Buffer, trusted: bool = False) -> tuple[Any, list[Array]]:
-    """The data and the arrays of a message. The arrays share its memory, and are writable if the
-    memory is. Raises MalformedError for bytes that are not a message. Unless the sender is trusted,
-    it is also raised for more than MAX_CONTAINERS lists and objects."""
+    """The data and the arrays of a message. The arrays share the memory of the message, and are
+    writable if that memory is writable. Raises MalformedError for bytes that are not a message,
+    and, unless the sender is trusted, for more than MAX_CONTAINERS lists and objects."""
     if len(message) < _HEAD.size:
         raise MalformedError("it is too short")
     mark, length = _HEAD.unpack_from(message)
@@ -165,9 +165,9 @@ NAME = "~"
 
 
 def encode(value: Any, arrays: Arrays) -> Any:
-    """A value in the form for JSON. Its arrays are appended to `arrays`. Raises
-    InvalidArgumentError for a value that cannot be sent, such as a function, or an object of a
-    class outside this package."""
+    """A value in a form that can be written as JSON. The arrays in it are appended to `arrays`.
+    Raises InvalidArgumentError for a value that cannot be sent, such as a function, or an object of
+    a class outside this package."""
     kind: type = type(value)
     return _writer_of(kind)(value, arrays)
 
@@ -237,8 +237,8 @@ _VECTORS = {np.ndarray, SparseVector}
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value in a mapping is JSON already. Other values are dataclass objects or
-    arrays."""
+    """Whether a value in a mapping can be written as JSON unchanged. (Other values are dataclass
+    objects or arrays.)"""
     if type(value) is list:
         return _VECTORS.isdisjoint({type(item) for item in value})
     return not (isinstance(value, np.ndarray) or is_dataclass(value))
@@ -257,7 +257,7 @@ def _write_items(value: Iterable[Any], arrays: Arrays) -> Any:
 
 
 def _are_json(items: list[Any], kinds: set[type]) -> bool:
-    """Whether items of these types are JSON already."""
+    """Whether items of these types can be written as JSON unchanged."""
     if kinds <= {str, types.NoneType}:
         text = "".join(items if types.NoneType not in kinds else filter(None, items))
         return text.isascii() or is_unicode(text)
@@ -267,8 +267,8 @@ def _are_json(items: list[Any], kinds: set[type]) -> bool:
 
 
 def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) -> Any:
-    """A dataclass object in the form for JSON. members: the names of its fields, with their
-    defaults."""
+    """A dataclass object in a form that can be written as JSON. members: the names of the object's
+    fields, with their defaults."""
     data: dict[str, Any] = {NAME: type(value).__name__}
     for name, default in members:
         value_of_field = getattr(value, name)
@@ -278,9 +278,9 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
-    """A filter with terms in the form for JSON: a list of its nodes, each after its own terms,
-    since filters can be nested more deeply than JSON. A node that occurs several times is in the
-    list once."""
+    """A filter with terms, in a form that can be written as JSON: a list of the filter's nodes,
+    each after its own terms, since filters can be nested more deeply than JSON. A node that occurs
+    several times is in the list once."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]
@@ -311,8 +311,8 @@ def _have_one_width(items: list[Any]) -> bool:
 
 
 def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
-    """A list of arrays and None in the form for JSON: the arrays joined into one, and the length of
-    each; -1 for None."""
+    """A list of arrays and None, in a form that can be written as JSON: the arrays joined into one
+    array, and the length of each item, -1 for None."""
     lengths = [-1 if item is None else len(item) for item in items]
     return {
         NAME: "vectors",
@@ -322,7 +322,8 @@ def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
 
 
 def _join_sparse(items: list[Any], arrays: Arrays) -> Any:
-    """A list of sparse vectors and None in the form for JSON, joined as by `_join_vectors`."""
+    """A list of sparse vectors and None, in a form that can be written as JSON, joined as by
+    `_join_vectors`."""
     lengths = [-1 if item is None else len(item.values) for item in items]
     vectors = [item for item in items if item is not None]
     indices = np.concatenate([vector.indices for vector in vectors])
@@ -359,8 +360,8 @@ _WRITERS: Sequence[tuple[tuple[type, ...], Callable[[Any, Arrays], Any]]] = (
 @dataclass(frozen=True, slots=True)
 class TypeReader:
     """Decodes values of one type. plain: the types of JSON values that are returned unchanged.
-    reads: the functions that decode all other data, by its JSON type or by the name in an object;
-    `ANY` stands for all names."""
+    reads: the functions that decode all other data, by the data's JSON type or by the class name in
+    an object; `ANY` stands for all class names."""
 
     plain: frozenset[type]
     reads: Mapping[Any, Callable[[Any, Arrays], Any]]
@@ -433,7 +434,7 @@ _CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def _read_text(data: Any, arrays: Arrays) -> str:
-    """A string with lone surrogates, which JSON cannot contain as they are."""
+    """A string with lone surrogates, which JSON can't contain unchanged."""
     try:
         return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
     except (LookupError, TypeError, ValueError):
@@ -449,7 +450,7 @@ def _read_integer(data: Any, arrays: Arrays) -> int:
 
 
 def _read_float(data: Any, arrays: Arrays) -> float:
-    """A float that arrives as an integer, or as a word that JSON cannot express as a number, such
+    """A float that was sent as an integer, or as a word if JSON can't express it as a number, such
     as NaN."""
     if type(data) is int:
         return float(data)
@@ -466,7 +467,7 @@ def _read_unset(data: Any, arrays: Arrays) -> Unset:
 
 
 def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
-    """A list of ids. It may be long, so the list in the JSON data is returned without a copy."""
+    """A list of ids. The list in the JSON data is returned without a copy, since it may be long."""
     ids = list_in(data if type(data) is list else data.get("ids"))
     if not ({str, int} if ids is data else {str}).issuperset(map(type, ids)):
         raise MalformedError("ids are neither strings nor integers")
@@ -518,7 +519,8 @@ def _reader_of_tuple(each: Sequence[TypeReader]) -> TypeReader:
 
 
 def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader:
-    """The TypeReader of a sequence of values. Vectors in it arrive joined."""
+    """The TypeReader of a sequence of values. (Vectors in a sequence are sent joined into one
+    array.)"""
     kinds = set(each.plain & {types.NoneType})
     kinds |= {np.ndarray} if "array" in each.reads else set()
     kinds |= {SparseVector} if SparseVector.__name__ in each.reads else set()
@@ -659,8 +661,8 @@ def _refuse_other(total: int, *lengths: int) -> None:
 
 
 def _array_at(place: Any, arrays: Arrays, kind: Any, dimensions: int | None = None) -> Any:
-    """An array of a message, by its number. Its dtype must be of this kind, and it must have this
-    number of dimensions if one is given."""
+    """An array of a message, by its number. The dtype must be of this kind. dimensions: the
+    required number of dimensions, None for any number."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]

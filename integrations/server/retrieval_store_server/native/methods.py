@@ -1,8 +1,7 @@
-"""The methods that one process can call in another's store.
-
-They are the methods of the protocols `EngineStore` and `EnginePoints`, whose types define how
-arguments and results are written. A few methods (`Calls`) replace those with callbacks. An error
-travels as the name of its class and its message (`encode_error`, `decode_error`).
+"""The methods that one process can call on a store in another process. They are the methods of the
+protocols `EngineStore` and `EnginePoints`, whose types define how arguments and results are
+written. A few methods (`Calls`) replace methods that take callbacks. An error is sent as the name
+of its class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping
@@ -30,9 +29,9 @@ OURS = "retrieval-store"  # the field of `GET /` with the version of this packag
 
 
 class Method:
-    """A method of the protocol. function: its declaration, whose type hints give the types of its
-    arguments and its result; access: the permission that it needs; long: whether it can take
-    minutes."""
+    """A method of the protocol. function: the declaration of the method, whose type hints give the
+    types of the arguments and the result; access: the permission that a call needs; long: whether a
+    call can take minutes."""
 
     def __init__(
         self, function: Callable[..., Any], access: Permission, *, long: bool = False
@@ -79,15 +78,16 @@ class Calls:
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
         """Replace a collection's name and settings by those in `after`, if they still equal those
-        in `before`. Returns whether they did."""
+        in `before`. Returns whether they were replaced."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
-        """Replace all aliases by `after` if they still equal `before`. Returns whether they did."""
+        """Replace all aliases by `after` if they still equal `before`. Returns whether they were
+        replaced."""
         raise NotImplementedError
 
     def compact(self, collection_id: str) -> None:
-        """As `optimize`, without a report of its progress."""
+        """Like `optimize`, but without reporting progress."""
         raise NotImplementedError
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
@@ -105,8 +105,9 @@ class Calls:
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
-        """Make a private copy of a collection in its present state. Returns its name, which later
-        calls on the same connection pass. The copy is deleted when it was not read for a while."""
+        """Make a private copy of a collection in its present state. Returns the copy's name, which
+        the caller passes in later calls on the same connection. The copy is deleted when it was not
+        read for a while."""
         raise NotImplementedError
 
     def forget_copy(self, name: str) -> None:
@@ -173,8 +174,8 @@ _KINDS = {
 
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
-    """An error in the form for another process. Its class is replaced by the nearest base class in
-    the table of errors."""
+    """An error in the form in which it is sent to another process. The error's class is replaced by
+    the nearest base class in the table of errors."""
     kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
     data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there

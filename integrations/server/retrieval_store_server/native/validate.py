@@ -1,5 +1,6 @@
-"""Refuses invalid arguments in a message. The codec has checked their types, but their values
-haven't been checked in this process."""
+"""Refuses invalid arguments in a message. The codec has checked the types of the arguments; this
+module checks their values.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,8 +81,8 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """Yield the parts of a tree of dataclasses that must be checked, each once. The codec has
-    already limited the size of filters."""
+    """Yield those parts of a tree of dataclasses that must be checked, each part once. The codec
+    has already limited the size of filters."""
     seen: set[int] = set()
     pending = [root]
     while pending:

@@ -6,7 +6,8 @@ images and draws pages of PDFs, in a process with limits. `query` answers querie
 and marks words in documents. `live` watches for changes. The folder `page` has the files for the
 browser.
 
-It uses the interface of stores instead of `Collection`, since a collection may have several vector
-spaces. A query is built as in `Collection.query`, and explained as in `Collection.why`. This
-package may use `native`, the public parts of the core, and `retrieval_store.extension`.
+The package uses the interface of stores instead of `Collection`, since a collection may have
+several vector spaces. A query is built as in `Collection.query`, and explained as in
+`Collection.why`. This package may import `native`, the public parts of the core, and
+`retrieval_store.extension`.
 """

@@ -1,4 +1,5 @@
-"""The page's requests, as one table: the fields of each call, and the function that answers it."""
+"""The page's requests, as one table: the fields of each request, and the function that answers
+it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ MAX_SEED = 2**32 - 1
 @dataclass(frozen=True, slots=True)
 class Call:
     """A kind of request of the page. function: handles the request; its arguments are the fields of
-    the body. required: the mandatory fields. The result is JSON, bytes, or the result of `live`."""
+    the body, and it returns JSON, bytes, or the result of `live`. required: the mandatory
+    fields."""
 
     function: Callable[..., Any]
     checks: Mapping[str, Check]
     required: tuple[str, ...] = ("collection",)
 
     def __call__(self, views: Views, body: Any) -> Any:
-        """The result for the body of a request. Raises InvalidArgumentError for an invalid field,
-        and names it."""
+        """The result for the body of a request. Raises InvalidArgumentError, which names the field,
+        for an invalid field."""
         return self.function(views, **check_body(body, self.checks, self.required))
 
 

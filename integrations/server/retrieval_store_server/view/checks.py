@@ -1,4 +1,4 @@
-"""Validates the page's requests: types and limits. Errors name the field."""
+"""Validates the fields of the page's requests, by types and limits. Errors name the field."""
 
 import base64
 import binascii
@@ -20,8 +20,8 @@ STRING, INTEGER = "s:", "i:"  # the prefix of a record's key, by the kind of its
 
 
 def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
-    """The fields of a body, as these functions return them. Fields that are null are left out.
-    Raises InvalidArgumentError for invalid, unknown and missing fields."""
+    """The fields of a body, as the functions in `checks` return them. Fields that are null are left
+    out. Raises InvalidArgumentError for invalid, unknown and missing fields."""
     if not isinstance(body, dict):
         raise InvalidTypeError(f"the body is {quote(body)}, expected an object")
     for name in body:
@@ -97,8 +97,8 @@ def one_of(names: Collection[str]) -> Check:
 
 
 def condition(value: Any, name: str) -> dict[str, Any]:
-    """The value of a field, if it is a dict; otherwise raises InvalidTypeError. Its contents are
-    checked when the filter is parsed. name: the field's name, for the message."""
+    """The value of a field, if it is a dict; otherwise raises InvalidTypeError. The content of the
+    dict is checked when the filter is parsed. name: the field's name, for the message."""
     if not isinstance(value, dict):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected an object")
     return value

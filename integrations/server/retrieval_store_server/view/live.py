@@ -1,8 +1,8 @@
-"""Reports the changes of a store to the pages that view it, as they come.
+"""Reports changes of a store to the pages that display it, as soon as they happen.
 
 `Views` has the store, and the objects for viewing it. `Watching` has the recent state of the
 collections: their names, the number of records in each, and the number of its last operation. All
-pages share this, so that a hundred of them cost a store no more than one.
+pages share this state, so that a hundred pages cost a store no more than one page.
 """
 
 import time
@@ -33,16 +33,17 @@ MAX_FUNCTIONS = 8  # cached embedding functions, which may hold models
 
 @dataclass(frozen=True, slots=True)
 class ViewedCollection:
-    """A collection that the page displays. spaces: its vector spaces, in the order in which they
-    were added."""
+    """A collection that the page displays. spaces: the collection's vector spaces, in the order in
+    which they were added."""
 
     record: CollectionRecord
     points: PointsBackend
     spaces: tuple[SpaceRecord, ...]
 
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
-        """The vector space of this name and of one of these kinds. Without a name it is the unnamed
-        space, or else the first space. argument: the name of the field, for messages."""
+        """The vector space of this name and of one of these kinds. Without a name, the result is
+        the unnamed space, or the first space if all have names. argument: the name of the field,
+        for messages."""
         spaces = {space.name: space for space in self.spaces if space.kind in kinds}
         if name is None and spaces:
             return spaces.get("") or next(iter(spaces.values()))
@@ -60,9 +61,9 @@ class ViewedCollection:
 
 
 class Views:
-    """The page's access to a store. session: the session of the store, which the caller closes.
-    trust: whether stored embedding functions can be created that access hosts and files.
-    image_root: the folder with the files that the page can show, None to show no file."""
+    """The access of the displayed pages to a store. session: the session of the store, which the
+    caller closes. trust: whether stored embedding functions can be created that access hosts and
+    files. image_root: the folder with the files that the page can show, None to show no file."""
 
     def __init__(
         self, session: Session, trust: bool = False, image_root: Path | None = None
@@ -123,7 +124,7 @@ EMPTY = b"\n"
 
 
 class Lines:
-    """The lines that one page receives: the first one immediately, and another one after each
+    """The lines that one page receives: the first line immediately, and a further line after each
     change."""
 
     def __init__(self, views: Views, collection: str | None) -> None:
@@ -140,8 +141,8 @@ class Lines:
 
 
 def live(views: Views, collection: str | None = None) -> Lines:
-    """The lines that report changes to a page. Changes of `collection` are reported sooner than
-    those of other collections."""
+    """The lines by which a page learns of changes in the store. Changes of `collection` are
+    reported sooner than changes of other collections."""
     return Lines(views, collection)
 
 
@@ -166,8 +167,9 @@ class Watching:
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """The state of all collections. The state of `collection` is read now. A caller that comes
-        while another caller reads gets the previous state, so that it does not occupy a thread."""
+        """The state of all collections. The state of `collection` is read now. If another caller is
+        reading the state at that time, the previous state is returned, so that the call doesn't
+        wait."""
         if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)

@@ -1,4 +1,4 @@
-"""Images for clients of a server: an untrusted PDF is drawn in a process with limits."""
+"""Loads images for clients of a server. An untrusted PDF is drawn in a process with limits."""
 
 import threading
 from functools import cache
@@ -16,9 +16,8 @@ DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 
 class PageDrawer:
-    """Draws pages of PDFs in a separate process with limits. The pictures of a list of hits need
-    several pages, so the process is kept for the next page. It ends when it has been idle for some
-    seconds."""
+    """Draws pages of PDFs in a separate process with limits. The process is kept for further pages,
+    since a list of hits may need several. It ends when it has been idle for some seconds."""
 
     def __init__(self) -> None:
         with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):

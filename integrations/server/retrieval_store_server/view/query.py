@@ -1,7 +1,7 @@
 """Answers queries of the page, by the rules of `Collection.query`.
 
-`marks` finds the words of a query in documents, by the collection's analyzer: "running" is marked
-for "runs", if the collection stems. `why` says why a query finds records, or doesn't.
+`marks` finds the words of a query in documents, by the collection's analyzer: with stemming,
+"running" is marked for the query "runs". `why` says why a query finds records, or doesn't.
 """
 
 import base64
@@ -71,7 +71,7 @@ def marks(
 
 
 def _join_marks(marks: list[Mark]) -> list[Mark]:
-    """The marks sorted, with overlapping marks merged."""
+    """The marks in ascending order; marks that overlap are merged."""
     joined: list[Mark] = []
     for start, end in marks:
         if joined and start < joined[-1][1]:
@@ -132,7 +132,7 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """A query of the page. words: the words of its text, as the analyzer returns them."""
+    """A query of the page. words: the words of the query's text, as the analyzer returns them."""
 
     question: Query
     analyzer: Analyzer
@@ -194,7 +194,7 @@ def _no_uris(uris: list[str | None]) -> list[Any]:
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Refuse sources of a query that do not fit the mode, or cannot be combined."""
+    """Raise an error for sources of a query that do not fit the mode, or cannot be combined."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
@@ -236,8 +236,8 @@ def _sources(
 def _query_vectors(
     views: Views, viewed: ViewedCollection, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
-    """(m, d) float32: the query vectors in the body, or those of the record that it names; None if
-    the query is a text."""
+    """(m, d) float32: the query vectors in the body, or the vectors of the record that the body
+    names; None if the query is a text."""
     if "vector" in body:
         vector: Matrix = body["vector"]
         if len(vector) > 1 and space.kind == "dense":
@@ -281,7 +281,7 @@ def _is_whole(vector: Matrix) -> bool:
 
 
 def query(views: Views, collection: str, **body: Any) -> Any:
-    """The best records for a query, and a description of how they were found."""
+    """The best records for a query, and a description of how the query was answered."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -314,8 +314,8 @@ def record(
     neighbours: int = USUAL_HITS,
 ) -> Any:
     """A record, and the records that are nearest to it in a vector space. There are no nearest
-    records if it has no vector in that space. For a passage of a file also its source, and the
-    passages before and after it. neighbours: the number of nearest records."""
+    records if the record has no vector in that space. For a passage of a file, the result also has
+    its source, and the passages before and after it. neighbours: the number of nearest records."""
     viewed = views.collection(collection)
     shown = whole_record(viewed, key)
     near: list[Any] = []
@@ -369,7 +369,8 @@ def why(
     **body: Any,
 ) -> Any:
     """The reasons why a query finds records, or does not. The records are named by keys or ids, or
-    contain a text. If none contains the text, they are the records most similar to it."""
+    contain a text. If no record contains the text, the records most similar to the text are
+    explained."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -425,9 +426,9 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons for the records that contain a text. If there are none, the reasons for the
-    records most similar to it, and a remark that says so. ask: returns the reasons for given
-    records."""
+    """The reasons for the records that contain a text. If no record contains it: the reasons for
+    the records most similar to the text, and a remark that says so. ask: returns the reasons for
+    given records."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

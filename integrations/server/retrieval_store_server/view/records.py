@@ -1,11 +1,12 @@
 """Shows a store to the page: its collections, their records, small pictures, and a map.
 
-A `thumbnail` is a small image of a uri's target. A store's uris are untrusted: a file is shown only
-from below the folder that the user has named, and no host is ever contacted. The file is decoded
-within the loader's limits. The image is encoded again, so that only its pixels reach the browser.
+A `thumbnail` is a small version of the image at a record's uri. A store's uris are untrusted: a
+file is shown only if it is below the folder that the user has named, and no host is ever contacted.
+The file is decoded within the loader's limits. The image is encoded again, so that only its pixels
+reach the browser.
 
 `draw` makes the map of a collection: its records in the plane of the greatest variance of their
-vectors, coloured by a field. `place` returns the positions of other records in it.
+vectors, coloured by a field. `place` returns the positions of other records on this map.
 """
 
 import io
@@ -119,9 +120,9 @@ def _is_data(uri: str | None) -> bool:
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     """Information about the stored embedding function, and whether the function accepts images. The
-    information says whether the server can call the function, and if not, why. To check this, the
-    function is created if it accesses nothing outside the process. Other functions are created when
-    they are used."""
+    information says whether the server can call the function, and if not, the reason. To find this
+    out, a function that accesses nothing outside the process is created; any other function is
+    created only when it is used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:
@@ -222,8 +223,8 @@ def _is_example(value: JSONValue) -> bool:
 def filter_of_view(
     where: Any, where_document: Any, keys: Sequence[PointId] | None
 ) -> Expression | None:
-    """The filter for the records to show; None for all records. keys: only these records are shown,
-    if given."""
+    """The filter for the records to show; None for all records. keys: if given, only the records
+    with these keys are shown."""
     expression = filter_of(where, where_document)
     return expression if keys is None else all_of(expression, HasId(tuple(keys)))
 
@@ -253,7 +254,7 @@ def records(
 
 
 def list_records(points: Points) -> list[dict[str, Any]]:
-    """Records in the form for a list: with the first characters of their documents, and without the
+    """Records as the page lists them: with the first characters of their documents, and without the
     metadata that only `sync_folder` uses."""
     shown = show_records(points, SHOWN_IN_LISTS)
     for record in shown:
@@ -262,7 +263,7 @@ def list_records(points: Points) -> list[dict[str, Any]]:
 
 
 def show_records(points: Points, most: int) -> list[dict[str, Any]]:
-    """Records in the form for the page. Documents are truncated to `most` characters."""
+    """Records in the form that the page takes. Documents are truncated to `most` characters."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
     uris = points.uris or [None] * len(points.ids)
@@ -281,7 +282,7 @@ def show_records(points: Points, most: int) -> list[dict[str, Any]]:
 
 
 def show_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits in the form for a list. `query` adds the marks."""
+    """Hits as the page lists them; `query` adds the marks."""
     shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -291,7 +292,7 @@ def show_hits(hits: Hits) -> list[dict[str, Any]]:
 
 
 def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Points:
-    """A record, by its key; raises NotFoundError if there is none."""
+    """The record with this key; raises NotFoundError if there is none."""
     points = viewed.points.get([key], None, None, 0, fields)
     if not points.ids:
         raise NotFoundError(f"there is no record {key!r} in the collection {viewed.record.name!r}")
@@ -315,8 +316,8 @@ def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:
-    """A summary of a vector: its length and its first numbers. For a multivector it is the summary
-    of its first vector, with the number of vectors. None if there is no vector."""
+    """A summary of a vector: its length and its first numbers. For a multivector: the summary of
+    the first vector, with the number of vectors. None if there is no vector."""
     if vector is None:
         return None
     if isinstance(vector, SparseVector):
@@ -407,8 +408,8 @@ MAX_PDF = 50_000_000  # bytes
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
-    """The image of the PDF page from which a passage comes. The PDF must be below the given
-    folder."""
+    """The image of the PDF page from which a passage comes. The PDF must be below the folder
+    `root`."""
     path, page = metadata.get("path"), metadata.get("page")
     if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
         raise NotFoundError("the record has no uri, and is no passage of a page")

@@ -16,6 +16,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "docs/reference/frameworks.md",
     ROOT / "docs/reference/agents.md",
+    ROOT / "docs/reference/filters.md",
     *sorted((ROOT / "integrations").glob("*/README.md")),
 ]
 

@@ -17,7 +17,8 @@ from tests.helpers import PATIENCE, ROOT
 from tests.helpers.terminals import on_terminal
 
 PAGE = (ROOT / "docs" / "serve.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DEPLOY = ROOT / "examples" / "deploy"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(DEPLOY.iterdir())]
 BEGIN = "retrieval-store serve "
 
 
@@ -103,7 +104,7 @@ def test_commands_that_serve_have_options_that_there_are(page, tmp_path, monkeyp
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd")
 def test_systemd_understands_the_unit(tmp_path):
-    (unit,) = [text for kind, text in blocks() if kind == "ini"]
+    unit = (DEPLOY / "retrieval-store.service").read_text()
     program = re.search(r"ExecStart=(\S+)", unit)[1]
     file = tmp_path / "retrieval-store.service"
     file.write_text(unit.replace(program, "/bin/true"))

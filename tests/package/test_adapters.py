@@ -250,17 +250,19 @@ def test_remote_stores_need_few_names_and_each_is_documented():
         name for name, part in made if not part.__doc__ or part.__doc__.startswith(f"{name}(")
     ]
     assert untold == [] and len(made) > 50
-    page = (ROOT / "docs/write_a_store.md").read_text()
+    page = (ROOT / "docs/reference/extension.md").read_text()
     others = {name for name, _ in parts} - {name for name, _ in made}
     assert [name for name in sorted(others) if f"`{name}`" not in page] == []
-    assert f"{len(parts)} names" in page
+    assert f"{len(parts)} names" in (ROOT / "docs/write_a_store.md").read_text()
 
 
 def test_commands_need_few_names_and_each_is_documented():
     plugin = import_module("retrieval_store.cli.plugin")
     assert len(plugin.__all__) <= 20
-    reported = plugin.__doc__ + (ROOT / "docs/plugins.md").read_text()
-    assert [name for name in plugin.__all__ if f"`{name}`" not in reported] == []
+    functions = [name for name in plugin.__all__ if getattr(plugin, name).__doc__]
+    others = {*plugin.__all__} - {*functions}
+    assert [name for name in others if f"`{name}`" not in plugin.__doc__] == []
+    assert len(functions) >= 10
 
 
 def test_adapters_need_few_names_and_each_is_documented():

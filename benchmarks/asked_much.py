@@ -150,14 +150,14 @@ class Server(Asked):
     @property
     def memory(self) -> float:
         """The memory of the process in MB."""
-        told = Path(f"/proc/{self.process.pid}/statm").read_text().split()
-        return int(told[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @property
     def cpu(self) -> float:
         """CPU seconds of the process so far."""
-        told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(server: Server, path: str, content: bytes) -> dict[str, Any]:

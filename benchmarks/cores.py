@@ -90,8 +90,8 @@ class Upkeep:
         """The CPU seconds so far."""
         for thread in threading.enumerate():
             if thread.name == "retrieval-store-maintenance":
-                told = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
-                used = sum(map(int, told.rpartition(")")[2].split()[11:13]))
+                fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+                used = sum(map(int, fields.rpartition(")")[2].split()[11:13]))
                 self._of[thread.native_id] = used / os.sysconf("SC_CLK_TCK")
         return sum(self._of.values())
 
@@ -284,9 +284,9 @@ def embedding(points: int, cores: int) -> dict[str, Any]:
                 "the model alone": timed(partial(encode, texts))["s"],
                 "add": timed(partial(things.add, ids, documents=texts))["s"],
             }
-            told = "by default" if size is None else f"{size} a batch"
-            found[told] = {name: round(len(texts) / taken) for name, taken in seconds.items()}
-            print(told, found[told], file=sys.stderr, flush=True)
+            label = "by default" if size is None else f"{size} a batch"
+            found[label] = {name: round(len(texts) / taken) for name, taken in seconds.items()}
+            print(label, found[label], file=sys.stderr, flush=True)
     return found
 
 
@@ -303,15 +303,15 @@ def alone(part: str, points: int, cores: int) -> dict[str, Any]:
     """The result of a part, run in its own process with this many processors."""
     usable = sorted(os.sched_getaffinity(0))[:cores]
     asked = [sys.executable, __file__, "--part", part, "--points", str(points)]
-    told = subprocess.run(
+    done = subprocess.run(
         [*asked, "--cores", str(cores)],
         stdout=subprocess.PIPE,
         check=False,
         preexec_fn=lambda: os.sched_setaffinity(0, usable),
     )
-    if told.returncode:
-        return {"failed": told.returncode}
-    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    if done.returncode:
+        return {"failed": done.returncode}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

@@ -115,7 +115,7 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, round(time.perf_counter() - start, 3)
 
 
-def told(report: Any, folder: Path) -> dict[str, Any]:
+def figures_of_report(report: Any, folder: Path) -> dict[str, Any]:
     """Summarize a report of a sync: how many files were read, and why others weren't."""
     named: dict[str, Any] = {"read": len(report.added) + len(report.changed) + report.unchanged}
     for kind in ("left_out", "unreadable", "gaps"):
@@ -182,7 +182,10 @@ def answers(docs: list[Path], embed: Any, place: Path) -> dict[str, Any]:
     with retrieval_store.Client(place / "store") as client:
         things = client.create_collection("things", embedding_function=embed)
         report, seconds = timed(lambda: sync_folder(things, folder))
-        found |= told(report, folder) | {"passages": things.count(), "seconds": seconds}
+        found |= figures_of_report(report, folder) | {
+            "passages": things.count(),
+            "seconds": seconds,
+        }
         found |= {"seconds of embedding": round(embed.seconds, 1)}
         found |= {"made files not read to their end": unread(things)}
         found["second sync, s"] = timed(lambda: sync_folder(things, folder))[1]
@@ -228,7 +231,7 @@ def looked_through(folder: Path, place: Path) -> dict[str, Any]:
         things = client.create_collection("whole", embedding_function=function)
         report, seconds = timed(lambda: sync_folder(things, folder, kind="texts", dry_run=True))
     passages = {"passages": report.embedded, "seconds": seconds}
-    return {"folder": str(folder)} | told(report, folder) | passages
+    return {"folder": str(folder)} | figures_of_report(report, folder) | passages
 
 
 def short(found: Any) -> Any:

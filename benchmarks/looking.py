@@ -62,8 +62,8 @@ def timed(call: Callable[[], object]) -> dict[str, float]:
 
 def asked_of(views: Views) -> Mapping[str, Callable[[], object]]:
     """The requests of the page, in the order in which a user makes them."""
-    (told,) = CALLS["store"](views, {})["collections"]
-    large = {"collection": told["collection"]}
+    (summary,) = CALLS["store"](views, {})["collections"]
+    large = {"collection": summary["collection"]}
     years = iter(range(1600, 2000))
 
     def ask(name: str, **body: Any) -> Callable[[], object]:

@@ -64,23 +64,23 @@ def metadata(n: int) -> dict[str, Any]:
 
 def calls(folder: Path, dimension: int, is_warmed: bool) -> None:
     """Open the store in this process, and print the times of its first calls."""
-    told: dict[str, list[float]] = {}
+    measured: dict[str, list[float]] = {}
 
     def twice(name: str, call: Callable[[], object]) -> None:
-        told[name] = [milliseconds(call), milliseconds(call)]
+        measured[name] = [milliseconds(call), milliseconds(call)]
 
     begun = time.perf_counter()
     with retrieval_store.Client(folder) as client:
         things = client.get_collection("things", embedding_function=None)
         vector = [0.1] * dimension
-        told["open"] = [(time.perf_counter() - begun) * 1e3]
+        measured["open"] = [(time.perf_counter() - begun) * 1e3]
         if is_warmed:
             twice("warm", lambda: things.warm([*FILTERS], text=True))
         twice("query", lambda: things.query(query_embeddings=vector))
         for name, where in FILTERS.items():
             twice(name, lambda where=where: things.query(query_embeddings=vector, where=where))
         twice("text", lambda: things.query(**TEXT))
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -94,13 +94,14 @@ def best_of(folder: Path, dimension: int, times: int, *options: str) -> dict[str
     """The best times of this many new processes."""
     command = [sys.executable, __file__, "--calls", str(folder), "--dimension", str(dimension)]
     command += options
-    told = [
+    measured = [
         json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         for _ in range(times)
     ]
-    names = told[0].keys()
+    names = measured[0].keys()
     return {
-        name: np.round(np.min([one[name] for one in told], axis=0), 2).tolist() for name in names
+        name: np.round(np.min([one[name] for one in measured], axis=0), 2).tolist()
+        for name in names
     }
 
 

@@ -104,8 +104,10 @@ def hard_questions() -> str:
 
     rows = []
     for kind in sorted(runs[0]["questions"], key=found):
-        told = [run["questions"][kind] for run in runs]
-        cells = [f"{one['recall']:.2f}, {one['least']:.1f}; {one['median ms']:.2g}" for one in told]
+        questions = [run["questions"][kind] for run in runs]
+        cells = [
+            f"{one['recall']:.2f}, {one['least']:.1f}; {one['median ms']:.2g}" for one in questions
+        ]
         rows.append([kind, *cells])
     rows.append(["ready, s", *(f"{run['ingest s'] + run['build s']:.0f}" for run in runs)])
     names = [
@@ -268,9 +270,9 @@ def cores_soon() -> str:
     for cores, parts in run_of("cores")["results"].items():
         found = parts["soon"]
         seconds = found["ms, plain and filtered, and CPU s of maintenance, by second"]
-        told = [f"{milliseconds(all_of)} / {milliseconds(some)}" for all_of, some, _ in seconds]
+        cells = [f"{milliseconds(all_of)} / {milliseconds(some)}" for all_of, some, _ in seconds]
         added = f"{found['added s']:.0f} s, then {found['made after s']:.0f} s"
-        rows.append([f"{cores}, {found['points']:,}", added, ", ".join(told)])
+        rows.append([f"{cores}, {found['points']:,}", added, ", ".join(cells)])
     return markdown(["", "added, all made", "ms of a query, by second"], rows)
 
 
@@ -293,11 +295,11 @@ def cores_calls() -> str:
     found = {cores: parts["calls"] for cores, parts in run_of("cores")["results"].items()}
     names = [name for name in next(iter(found.values())) if name != "points"]
 
-    def told(one: Mapping[str, float]) -> str:
+    def cell(one: Mapping[str, float]) -> str:
         taken = f"{one['s']:.1f} s" if one["s"] >= 1 else f"{milliseconds(1e3 * one['s'])} ms"
         return f"{taken} ({one['processors']:.1f})"
 
-    rows = [[name, *(told(calls[name]) for calls in found.values())] for name in names]
+    rows = [[name, *(cell(calls[name]) for calls in found.values())] for name in names]
     heads = [f"{cores}, {calls['points']:,}" for cores, calls in found.items()]
     return markdown(["", *heads], rows)
 
@@ -309,8 +311,8 @@ def cores_embedding() -> str:
         for size, found in parts.get("embedding", {}).items():
             if isinstance(found, dict):
                 alone, ours = found["the model alone"], found["add"]
-                told = f"{parts['embedding']['on']}, {size}"
-                rows.append([told, f"{alone:,}", f"{ours:,}", f"{ours / alone:.2f}"])
+                label = f"{parts['embedding']['on']}, {size}"
+                rows.append([label, f"{alone:,}", f"{ours:,}", f"{ours / alone:.2f}"])
     return markdown(["texts a second", "the model alone", "`add`", "of it"], rows)
 
 
@@ -463,13 +465,13 @@ def models() -> str:
         for task in ("Python", "WordNet", "Cranfield")
     ]
     taken = run_of("embedding")["results"]
-    for told, of in {
+    for label, of in {
         f"chunks of {words} words a second": "chunks/s",
         "memory of the process, at most, MB": "peak MB",
         "first query of a process, ms": "first query, ms",
         "later queries, ms": "later queries, ms",
     }.items():
-        rows.append([told, *(f"{taken[name][of]:,}" for name in names)])
+        rows.append([label, *(f"{taken[name][of]:,}" for name in names)])
     return markdown(["", *names], rows)
 
 

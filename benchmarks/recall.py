@@ -254,10 +254,10 @@ class Ours(System):
         return [int(one) for one in found["ids"][0]]
 
     def method(self, vector: Vectors, k: int, where: Any, **setting: Any) -> str:
-        told: Any = self._things.explain(
+        report: Any = self._things.explain(
             query_embeddings=vector, n_results=k, where=where, **setting
         )
-        return "+".join(plan["method"] for plan in told["plans"])
+        return "+".join(plan["method"] for plan in report["plans"])
 
     def close(self) -> None:
         self._client.close()
@@ -585,8 +585,8 @@ class Run:
 def instructions() -> str:
     """The processor's instruction set that this store uses."""
     with retrieval_store.Client() as client:
-        told: Any = client.create_collection("things", embedding_function=None).stats()
-    return str(told["compiled"]["instructions"])
+        report: Any = client.create_collection("things", embedding_function=None).stats()
+    return str(report["compiled"]["instructions"])
 
 
 def main() -> None:

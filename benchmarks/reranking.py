@@ -31,10 +31,10 @@ def measured(task: Task, embed: Any, rerankers: dict[str, dict[str, Any]]) -> li
         things.add([str(i) for i in range(len(task.documents))], documents=task.documents)
         for mode, how in MODES.items():
             for name, more in rerankers.items():
-                told = retrieval_store.evaluate(
+                evaluation = retrieval_store.evaluate(
                     things, task.questions, modes=(), settings={"it": {**how, **more}}
                 )
-                of = told["it"].estimates["ndcg"]
+                of = evaluation["it"].estimates["ndcg"]
                 values = [round(number, 4) for number in (of.mean, of.low, of.high)]
                 rows.append({"mode": mode, "reranked": name, "ndcg": values})
                 print(mode, name, values, flush=True)

@@ -123,12 +123,12 @@ def _synsets(folder: Path) -> Iterator[tuple[str, str]]:
 def of_cranfield(file: Path) -> Task:
     """The whole collection; relevant documents count equally."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
-        told = [json.loads(line) for line in lines]
-    documents = {one["document"]: one["text"] for one in told if "document" in one}
+        parsed = [json.loads(line) for line in lines]
+    documents = {one["document"]: one["text"] for one in parsed if "document" in one}
     places = {name: str(i) for i, name in enumerate(documents)}
     questions = [
         {"query": one["text"], "ids": [places[name] for name in one["relevant"]]}
-        for one in told
+        for one in parsed
         if "query" in one and one["relevant"]
     ]
     return Task(list(documents.values()), questions)

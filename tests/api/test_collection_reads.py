@@ -168,7 +168,7 @@ def test_a_sample_is_of_what_matches(client):
             things.sample(bad)
 
 
-def test_unfulfillable_filters_are_reported_for_any_setting_of_the_client(tmp_path, told):
+def test_unfulfillable_filters_are_reported_for_any_setting_of_the_client(tmp_path, warnings):
     with retrieval_store.Client(tmp_path / "store") as client:
         things = client.create_collection("things", embedding_function=None)
         assert things.unknown_keys({"yaer": 1}) == []  # nothing is there yet
@@ -180,7 +180,7 @@ def test_unfulfillable_filters_are_reported_for_any_setting_of_the_client(tmp_pa
         assert things.unknown_keys() == []
         with pytest.raises(InvalidFilterError):
             things.unknown_keys({"year": {"$near": 1}})
-    assert told() == []
+    assert warnings() == []
 
 
 def test_peek_returns_the_first_points(populated):
@@ -343,7 +343,7 @@ def test_a_request_prints_its_arguments_and_is_frozen():
 
 
 @pytest.fixture
-def told(caplog):
+def warnings(caplog):
     caplog.set_level(logging.WARNING, "retrieval_store")
 
     def taken():
@@ -394,12 +394,12 @@ IMPOSSIBLE = {
 
 @pytest.mark.embedded  # on a cluster nothing is looked for
 @pytest.mark.parametrize("key", IMPOSSIBLE)
-def test_unmatchable_filters_are_reported_once(odd, told, key):
+def test_unmatchable_filters_are_reported_once(odd, warnings, key):
     where, text = IMPOSSIBLE[key]
     for ask in (odd.get, odd.count, lambda where: odd.query([0, 0, 1], where=where), odd.delete):
         ask(where=where)
         odd.get(where=where, where_document={"$contains": "e"})
-    (message,) = told()
+    (message,) = warnings()
     assert message.startswith("collection 'points': nothing matches: ") and text in message
     assert text in odd.explain([0, 0, 1], where=where)["remarks"][-1]
     assert odd.count() == 3
@@ -423,36 +423,38 @@ def test_unmatchable_filters_are_reported_once(odd, told, key):
         {"$nor": [{"m": 1}, {"n": {"$ne": 5}}]},
     ],
 )
-def test_possible_matches_are_not_reported(odd, told, where):
+def test_possible_matches_are_not_reported(odd, warnings, where):
     assert odd.get(where=where)["ids"] == []
     assert odd.facet("n", where) == []
     assert odd.update(where=where, metadatas={"n": 1})["updated"] == 0
     assert list(odd.iterate(where=where)) == []
-    assert told() == []
+    assert warnings() == []
     assert not any("record" in one for one in odd.explain([0, 0, 1], where=where)["remarks"])
 
 
 @pytest.mark.embedded
-def test_found_records_and_empty_collections_are_not_reported(collection, told):
+def test_found_records_and_empty_collections_are_not_reported(collection, warnings):
     assert collection.get(where={"m": 1})["ids"] == []
     collection.add("a", [1], {"n": 1})
     assert collection.get(where={"$or": [{"m": 1}, {"n": 1}]})["ids"] == ["a"]
     assert collection.get(ids=["x"])["ids"] == []
-    assert told() == []
+    assert warnings() == []
     assert collection.get(where={"m": 1})["ids"] == []
-    assert len(told()) == 1
+    assert len(warnings()) == 1
     collection.delete(ids="a")
     collection.add("b", [1], {"m": 1})
     assert collection.get(where={"m": 1})["ids"] == ["b"]
 
 
 @pytest.mark.embedded
-def test_deleted_values_are_not_values(populated, told):
+def test_deleted_values_are_not_values(populated, warnings):
     populated.update("p0", metadatas={"rare": "x"})
     assert populated.get(where={"rare": "x"})["ids"] == ["p0"]
     populated.update("p0", metadatas={"rare": None})
     assert populated.get(where={"rare": "x"})["ids"] == []
-    assert told() == ["collection 'points': nothing matches: no record has a value under 'rare'"]
+    assert warnings() == [
+        "collection 'points': nothing matches: no record has a value under 'rare'"
+    ]
 
 
 KEYS = {
@@ -464,7 +466,7 @@ KEYS = {
 @pytest.mark.embedded
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("argument", ["order_by", "group_by", "key", "same", "keys"])
-def test_a_key_that_no_record_has_is_reported_wherever_it_is_used(odd, told, key, argument):
+def test_a_key_that_no_record_has_is_reported_wherever_it_is_used(odd, warnings, key, argument):
     ask = {
         "order_by": lambda: odd.get(order_by=key)["ids"],
         "group_by": lambda: odd.query([0, 0, 1], group_by=key)["ids"][0],
@@ -473,16 +475,16 @@ def test_a_key_that_no_record_has_is_reported_wherever_it_is_used(odd, told, key
         "keys": lambda: odd.warm(keys=key) and [],
     }[argument]
     assert ask() == []
-    assert told() == ["collection 'points': nothing matches: " + KEYS[key].format(argument)]
+    assert warnings() == ["collection 'points': nothing matches: " + KEYS[key].format(argument)]
     assert ask() == []
-    assert told() == []  # once
+    assert warnings() == []  # once
 
 
 @pytest.mark.embedded
-def test_an_order_by_a_missing_key_is_reported(odd, told):
+def test_an_order_by_a_missing_key_is_reported(odd, warnings):
     odd.update("a", metadatas={"day": "2026-01-05"})
     assert odd.get(order_by="s")["ids"] == []
-    assert told() == [
+    assert warnings() == [
         "collection 'points': nothing matches: order_by goes by numbers and dates, but under 's' "
         "records have strings"
     ]
@@ -491,16 +493,16 @@ def test_an_order_by_a_missing_key_is_reported(odd, told):
     assert odd.get(order_by="n", where={"s": "y"}, offset=1)["ids"] == []
     assert odd.get(order_by="day", ids=["b"])["ids"] == []
     assert odd.query([0, 0, 1], group_by="s", where={"n": 5})["ids"] == [[]]
-    assert told() == []
+    assert warnings() == []
 
 
 @pytest.mark.embedded
-def test_a_search_without_hits_reports_its_filter(odd, told):
+def test_a_search_without_hits_reports_its_filter(odd, warnings):
     assert odd.search(Search().where(K("m") == 1))["ids"] == [[]]
-    assert told() == ["collection 'points': nothing matches: " + NOBODY + "'m'"]
+    assert warnings() == ["collection 'points': nothing matches: " + NOBODY + "'m'"]
 
 
-def test_unknown_keys_are_an_error_or_ignored_by_the_clients_setting(tmp_path, told):
+def test_unknown_keys_are_an_error_or_ignored_by_the_clients_setting(tmp_path, warnings):
     store = tmp_path / "store"
     with retrieval_store.Client(store, unknown_keys="error") as client:
         points = client.create_collection("points", embedding_function=None)
@@ -516,18 +518,18 @@ def test_unknown_keys_are_an_error_or_ignored_by_the_clients_setting(tmp_path, t
         assert points.get(where={"n": 2})["ids"] == ["b"]
     with retrieval_store.Client(store, unknown_keys="ignore") as client:
         assert client.get_collection("points").get(where={"m": 1})["ids"] == []
-    assert told() == []
+    assert warnings() == []
     with pytest.raises(InvalidArgumentError, match="unknown_keys is 'no' .*'warn', 'error'"):
         retrieval_store.Client(unknown_keys="no")
 
 
 @pytest.mark.embedded
-def test_few_keys_of_a_large_filter_are_checked_and_few_are_cached(populated, told):
+def test_few_keys_of_a_large_filter_are_checked_and_few_are_cached(populated, warnings):
     populated.get(where={"$or": [{f"k{i}": 1} for i in range(200)]})
-    assert len(told()) == 20
+    assert len(warnings()) == 20
     for i in range(1_100):
         populated.count({f"j{i}": 1})
-    assert len(told()) == 980
+    assert len(warnings()) == 980
 
 
 TIMES = {"day": "2024-01-05", "moment": "2024-02-01T10:00:00Z", "word": "january"}
@@ -535,17 +537,17 @@ TIMES = {"day": "2024-01-05", "moment": "2024-02-01T10:00:00Z", "word": "january
 
 @pytest.mark.embedded
 @pytest.mark.parametrize("key", ["day", "moment"])
-def test_times_compared_with_a_text_are_reported_before_anything_is_done(odd, told, key):
+def test_times_compared_with_a_text_are_reported_before_anything_is_done(odd, warnings, key):
     odd.update(["a", "b"], metadatas=[TIMES, TIMES])
     odd.get(where={key: {"$gt": "2023-12-31"}})
     odd.get(where={"word": {"$gt": "01.01.2024"}})
     odd.get(where={key: {"$regex": "2024"}})
     odd.get(where={key: "2024"})
-    told()
+    warnings()
     for where in ({key: {"$gt": "01.01.2024"}}, {"$or": [{"n": 1}, {key: {"$lte": "01.01.2024"}}]}):
         odd.get(where=where)
         odd.query([0, 0, 1], where=where)
-    (message,) = told()
+    (message,) = warnings()
     assert message.startswith(
         f"collection 'points': '01.01.2024' is no time, so the times under {key!r} are compared "
         "with it as texts; expected"
@@ -565,7 +567,7 @@ def test_times_compared_with_a_text_are_refused_if_the_client_says_so(tmp_path):
 
 
 @pytest.mark.embedded
-def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, told):
+def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, warnings):
     odd.update(
         "a", metadatas={"authors": [{"name": "Ann", "home": {"town": "Bath"}}], "tags": ["x"]}
     )
@@ -574,7 +576,7 @@ def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, told)
         ("authors.home.town", "authors[].home.town"),
     ):
         assert odd.get(where={path: "Ann"})["ids"] == []
-        (message,) = told()
+        (message,) = warnings()
         assert message.startswith(
             f"collection 'points': nothing matches: no record has a value under {path!r}; 'authors' "
             "is a list of objects, and paths don't enter lists: "
@@ -582,7 +584,7 @@ def test_why_a_path_into_a_list_of_objects_finds_nothing_is_explained(odd, told)
         assert message.endswith(f"filter by QdrantClient with '{query}'")
     for path in ("authors.nobody", "tags.name"):
         odd.get(where={path: "Ann"})
-        assert told() == [f"collection 'points': nothing matches: {NOBODY}{path!r}"]
+        assert warnings() == [f"collection 'points': nothing matches: {NOBODY}{path!r}"]
 
 
 def test_the_first_query_uri_that_a_loader_leaves_out_is_named():

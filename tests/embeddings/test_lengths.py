@@ -135,19 +135,19 @@ def test_a_document_of_10_megabytes_and_a_query_of_5_take_little_memory():
 
 def test_a_plausible_token_limit_of_a_function_is_used(embed):
     class Says:
-        def __init__(self, told):
-            self.told = told
+        def __init__(self, value):
+            self.value = value
 
         @property
         def max_tokens(self):
-            if isinstance(self.told, Exception):
-                raise self.told
-            return self.told
+            if isinstance(self.value, Exception):
+                raise self.value
+            return self.value
 
     assert max_tokens_of(embed) == WordLlamaEmbedding(64).max_tokens == 256
     assert max_tokens_of(Says(np.int64(77))) == 77
-    for told in (None, 0, -1, True, 12.0, "512", int(1e30), ImportError("no package"), len):
-        assert max_tokens_of(Says(told)) is None
+    for value in (None, 0, -1, True, 12.0, "512", int(1e30), ImportError("no package"), len):
+        assert max_tokens_of(Says(value)) is None
     for other in (None, len, lambda input: input, WordLlamaEmbedding):
         assert max_tokens_of(other) is None
 

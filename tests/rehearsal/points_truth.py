@@ -111,7 +111,7 @@ class Points:
         """The scores of all possible hits of a query, as returned to users."""
         ids, rows = self.rows(name)
         if name == "dense":
-            return dict(zip(ids, self.told(self.alike(query)).tolist(), strict=True))
+            return dict(zip(ids, self.scores_from(self.alike(query)).tolist(), strict=True))
         if name == "pieces":
             queries = np.asarray(query, np.float64)
             best = np.einsum("npd,qd->nqp", rows, queries).max(axis=2).sum(axis=1)
@@ -119,7 +119,7 @@ class Points:
         dots = rows @ matrix_of([query], rows.shape[1]).toarray()[0]  # all weights are more than 0
         return {ids[i]: float(dots[i]) for i in np.flatnonzero(dots)}
 
-    def told(self, alike: Floats) -> Floats:
+    def scores_from(self, alike: Floats) -> Floats:
         """The returned scores of a dense search; for a distance, its values."""
         return np.sqrt(-alike) if self.metric == "l2" else alike
 

@@ -24,13 +24,13 @@ class Approximate:
     def __init__(self, client, missed=None):
         self._client, self.missed = client, MISSED if missed is None else missed
         self.worst, self.number = None, 0  # the only kind with missed hits, during measurement
-        self.told, self.params = dict(READY), []
+        self.reported_state, self.params = dict(READY), []
 
     def __getattr__(self, name):
         return getattr(self._client, name)
 
     def get_collection(self, *args, **kwargs):
-        return self._client.get_collection(*args, **kwargs).model_copy(update=self.told)
+        return self._client.get_collection(*args, **kwargs).model_copy(update=self.reported_state)
 
     def query_batch_points(self, collection_name, requests, **kwargs):
         answers = self._client.query_batch_points(collection_name, requests, **kwargs)
@@ -121,7 +121,7 @@ def test_measurements_are_shared_until_the_collection_has_doubled(server):
     assert parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef == 256
     assert server.exact == recall.QUESTIONS
     things.add([f"q{i}" for i in range(COUNT)], vectors(4))
-    server.told["indexed_vectors_count"] = 2 * COUNT
+    server.reported_state["indexed_vectors_count"] = 2 * COUNT
     parameters_of_query(server, things, recall=0.9)
     assert server.exact == recall.QUESTIONS  # it isn't looked yet
     parameters_of_query(server, filled_again(server), recall=0.9)
@@ -138,7 +138,7 @@ def test_an_index_that_is_being_made_is_not_measured(server):
         {"indexed_vectors_count": COUNT // 2 + 1},
         {"indexed_vectors_count": 0},
     ):
-        server.told = {**READY, **reported}
+        server.reported_state = {**READY, **reported}
         assert (
             parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef
             and server.exact == 0

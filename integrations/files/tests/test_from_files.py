@@ -352,7 +352,7 @@ def test_a_folder_is_watched(notes, folder):
     class EnoughError(Exception):
         pass
 
-    def told(report):
+    def on_each(report):
         with came:
             reports.append(report)
             came.notify()
@@ -361,7 +361,7 @@ def test_a_folder_is_watched(notes, folder):
 
     def watch():
         with pytest.raises(EnoughError):
-            sync_folder(notes, folder, watch=True, on_report=told)
+            sync_folder(notes, folder, watch=True, on_report=on_each)
 
     thread = threading.Thread(target=watch)
     thread.start()

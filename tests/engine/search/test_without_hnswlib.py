@@ -55,9 +55,9 @@ with retrieval_store.Client(sys.argv[1]) as client:
     vectors = cloud(30_000, dimension=128)  # 3.84 million numbers
     things.add(ids=[str(i) for i in range(30_000)], embeddings=vectors)
     check(things, vectors)
-    told = things.explain(query_embeddings=vectors[0])
+    explanation = things.explain(query_embeddings=vectors[0])
     gauges = client.stats()["by_collection"]["things"]
-    assert (told["fresh"], gauges["index_lag"], space_of(things)["index"]) == (0, 0, "codes")
+    assert (explanation["fresh"], gauges["index_lag"], space_of(things)["index"]) == (0, 0, "codes")
     things.delete(ids=[str(i) for i in range(4_000)])
     things.optimize()
     check(things, vectors[4_000:])

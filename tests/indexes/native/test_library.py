@@ -16,9 +16,9 @@ import numpy as np, retrieval_store
 things = retrieval_store.Client().create_collection("things", embedding_function=None)
 vectors = np.random.default_rng(0).standard_normal((3_000, 256))
 things.add(ids=[str(i) for i in range(3_000)], embeddings=vectors)
-told = things.explain(query_embeddings=vectors[7])
+explanation = things.explain(query_embeddings=vectors[7])
 print(things.query(query_embeddings=vectors[7], n_results=1)["ids"])
-print(things.stats()["compiled"]["instructions"], *told["remarks"])
+print(things.stats()["compiled"]["instructions"], *explanation["remarks"])
 """
 
 

@@ -368,7 +368,7 @@ def recommends(scenario: Scenario) -> None:
         chosen = scaled(np.where(nearer, most, least))
         total = near.sum(axis=0) - (far.sum(axis=0) if unwanted else 0)
         right = {
-            strategy.AVERAGE_VECTOR: kept.truth.told(kept.truth.alike(liked)),
+            strategy.AVERAGE_VECTOR: kept.truth.scores_from(kept.truth.alike(liked)),
             strategy.BEST_SCORE: np.where(nearer, chosen, -chosen),
             strategy.SUM_SCORES: total,
         }
@@ -572,7 +572,7 @@ def check_pairs(
     ids = sorted(drawn, key=str)
     sign = kept.truth.sign
     for one in ids:
-        scores = kept.truth.told(kept.truth.alike(kept.truth.points[one].dense, ids))
+        scores = kept.truth.scores_from(kept.truth.alike(kept.truth.points[one].dense, ids))
         right = {other: s for other, s in zip(ids, scores.tolist(), strict=True) if other != one}
         hits = [models.ScoredPoint(id=b, version=0, score=s) for a, b, s in pairs if a == one]
         assert check_points(hits, right, limit, sign) == 1.0, one

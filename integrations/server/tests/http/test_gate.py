@@ -98,11 +98,11 @@ def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_pat
     assert len(rows) > 600
 
 
-def says(answer, told):
+def says(answer, expected):
     """Whether a refusal equals a real server's, apart from the time."""
-    if "~raw" in told:
-        return answer.type.startswith("text/plain") and answer.body.decode() == told["~raw"]
-    return answer.json["status"] == told["status"]
+    if "~raw" in expected:
+        return answer.type.startswith("text/plain") and answer.body.decode() == expected["~raw"]
+    return answer.json["status"] == expected["status"]
 
 
 # Keys

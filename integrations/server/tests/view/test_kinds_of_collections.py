@@ -166,8 +166,8 @@ from integrations.server.tests.view.test_kinds_of_collections import Reaching, V
 with retrieval_store.Client(sys.argv[1], read_only=True) as client:
     (collection,) = asked(Views(session_of(client)), "store")["collections"]
     at = {"collection": collection["collection"]}
-    told = asked(Views(session_of(client)), "collection", **at)["function"]
-    assert not told["usable"] and "--trust" in told["why"], told
+    function = asked(Views(session_of(client)), "collection", **at)["function"]
+    assert not function["usable"] and "--trust" in function["why"], function
     try:
         asked(Views(session_of(client)), "query", text="abc", **at)
         sys.exit("it was made")

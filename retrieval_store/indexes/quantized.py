@@ -592,8 +592,8 @@ class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
     single compiled call. If there are many rows, several calls scan parts of them at the same time
     on several cores, unless another split scan is running. The result is the same, but may have
-    more candidates, because the floor of a part is lower. The object keeps no reference to the
-    matrix."""
+    more candidates, because the threshold of a part is lower than the threshold of all rows. The
+    object keeps no reference to the matrix."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True

@@ -98,8 +98,8 @@ class RowGroups:
         return own_bytes(self.rows, self.offsets) + dense
 
     def numbers_at(self, rows: Ints) -> Unsigned | None:
-        """The value numbers of these rows, which must ascend. Rows outside this segment are left
-        out. None if a row may have several numbers."""
+        """The value numbers of these rows, which must be in ascending order. Rows outside this
+        segment are left out. None if a row may have several numbers."""
         if self.dense is None:
             return None
         first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
@@ -266,8 +266,8 @@ def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
-    """Groups of rows by value number: rows[i], which must ascend, has numbers[i], which must be
-    below `count`."""
+    """Groups of rows by value number. The row rows[i] has the number numbers[i]. `rows` must be in
+    ascending order, and all numbers below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
     in_order = rows[stable_order(numbers)].astype(np.int32)
@@ -432,7 +432,7 @@ class Postings:
         return [*self.texts, *numbers, False, True]
 
     def scalars(self, numbers: Ints) -> list[Scalar]:
-        """The scalars with these numbers, which must ascend."""
+        """The scalars with these numbers; the numbers must be in ascending order."""
         strings, number_codes, bools = np.split(
             numbers, numbers.searchsorted((len(self.texts), self.false))
         )

@@ -208,7 +208,7 @@ def test_a_negated_group_is_not_all_of_them_in_langchain_and_none_of_them_in_lla
 
 
 @pytest.mark.parametrize("levels", [199, 200, 201])
-def test_groups_are_taken_to_a_depth_of_200(levels):
+def test_filters_may_be_nested_200_deep(levels):
     operation = Comparison(comparator=Comparator.EQ, attribute="n", value=1)
     filters = MetadataFilter(key="n", value=1)
     for _ in range(levels):

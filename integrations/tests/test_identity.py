@@ -121,7 +121,7 @@ def nodes():
     return [TextNode(id_="1", text="one", embedding=[1.0, 0.0])]
 
 
-def test_a_store_of_llama_index_knows_the_model_that_it_is_told(tmp_path):
+def test_a_store_of_llama_index_remembers_the_model_that_was_passed(tmp_path):
     one, other = OfIndex(model_name="maker/one"), OfIndex(model_name="maker/other")
     with RetrievalStoreVectorStore(path=tmp_path, embed_model=one) as store:
         store.add(nodes())

@@ -139,7 +139,7 @@ def test_a_store_that_stays_open_sees_what_the_others_write(path, name, ask, wri
 
 
 @pytest.mark.parametrize("other", FACES)
-def test_an_update_keeps_whatever_else_a_record_has(faces, path, name, other):
+def test_an_update_keeps_the_other_fields_of_a_record(faces, path, name, other):
     deep = {"a": [1, None, {"b": True}], "é": "ü"}
     kept = {"topic": "sea", "deep": deep, "tags": ["x"], "big": 2**53 + 1, "none": [], "f": 0.5}
     with retrieval_store.Client(path) as client:

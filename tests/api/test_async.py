@@ -157,7 +157,7 @@ def test_each_public_name_exists_with_the_same_parameters(cls, other, name):
     assert ours.__doc__ == theirs.__doc__ or name == "close"
 
 
-def test_clients_are_made_with_the_same_arguments():
+def test_clients_take_the_same_arguments():
     for ours, theirs in (
         (AsyncClient, Client),
         (retrieval_store.AsyncHttpClient, retrieval_store.HttpClient),
@@ -481,7 +481,7 @@ async def until_same(count):
             await asyncio.sleep(0.01)
 
 
-async def test_a_call_that_waits_for_a_thread_is_never_made_once_it_is_cancelled(tmp_path):
+async def test_a_cancelled_call_that_waits_for_a_thread_never_runs(tmp_path):
     go_on, made = threading.Event(), []
 
     def embed(texts):

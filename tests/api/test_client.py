@@ -231,7 +231,7 @@ def test_a_collection_reports_that_its_function_is_unused(client, caplog):
     assert "'things' remembers the embedding function 'wordllama', which isn't used" in message
 
 
-def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
+def test_a_directory_is_created_with_its_parents_and_a_file_is_refused(tmp_path):
     with retrieval_store.Client(tmp_path / "a" / "b" / "c") as client:
         assert client.path == tmp_path / "a" / "b" / "c"
     (tmp_path / "file").write_text("")

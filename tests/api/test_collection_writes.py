@@ -495,7 +495,7 @@ def test_delete_never_deletes_everything_by_accident(populated):
     assert populated.count() == 5
 
 
-def test_an_empty_list_of_ids_deletes_nothing_whatever_the_filter(populated):
+def test_an_empty_list_of_ids_deletes_nothing_for_any_filter(populated):
     assert populated.delete(ids=[], where={"even": False}) == {"deleted": 0}
     assert populated.delete(ids=[], where={"even": False}, limit=1) == {"deleted": 0}
     assert populated.delete(ids=(), where_document={"$contains": "document"}) == {"deleted": 0}
@@ -530,7 +530,7 @@ def test_modify_renames_replaces_metadata_and_changes_search_time_settings(clien
         client.get_collection("old")
 
 
-def test_modify_refuses_a_taken_or_bad_name_and_another_distance(client):
+def test_modify_refuses_an_existing_or_invalid_name_and_another_distance(client):
     client.create_collection("taken")
     collection = client.create_collection("mine", metadata={"hnsw:space": "ip"})
     with pytest.raises(AlreadyExistsError, match="'taken'"):

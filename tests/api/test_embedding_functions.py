@@ -86,7 +86,7 @@ class Text(str):
     ],
     ids=["tuple", "array", "column", "iterator", "keys"],
 )
-def test_an_embedding_function_sees_a_list_of_plain_strings_whatever_was_passed(client, passed):
+def test_an_embedding_function_always_gets_a_list_of_plain_strings(client, passed):
     seen = []
 
     def embed(input):
@@ -319,7 +319,7 @@ def test_a_function_may_use_one_buffer_again_and_again(client):
 # what a collection remembers
 
 
-def test_a_registered_function_is_made_again_when_the_collection_is_opened(tmp_path, registered):
+def test_a_registered_function_is_created_again_when_the_collection_is_opened(tmp_path, registered):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=Lengths(3))
         things.add(ids="a", documents="xx")
@@ -484,7 +484,7 @@ OURS = [
 ]
 
 
-def test_collections_have_the_distance_that_their_functions_vectors_are_made_for(client):
+def test_a_collection_has_the_default_distance_of_its_function(client):
     built_in = retrieval_store.plugins.BUILT_IN[retrieval_store.plugins.EMBEDDING_FUNCTIONS]
     assert {kind.__name__ for kind in OURS} == {one.rpartition(":")[2] for one in built_in.values()}
     assert all(kind.default_space(None) == "cosine" for kind in OURS)
@@ -620,7 +620,7 @@ def test_stored_functions_of_earlier_versions_are_ignored(tmp_path):
         assert things.query(query_texts="two")["ids"] == [["a", "b"]]
 
 
-def test_a_text_with_nothing_to_embed_is_refused_and_kept_with_a_vector(client):
+def test_a_text_with_nothing_to_embed_is_refused_unless_it_has_a_vector(client):
     things = client.create_collection("things", embedding_function="wordllama")
     things.add("a", documents="one")
     for text in ["", " \n\t\u00a0", "\u200b\u200d\ufeff\u00ad"]:

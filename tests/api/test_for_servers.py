@@ -55,7 +55,7 @@ def things(client):
         {"query_texts": "wolf", "query_embeddings": VECTORS[5], "mode": Hybrid("rrf", 0.3)},
     ],
 )
-def test_a_query_is_made_of_the_arguments_of_a_collection(things, arguments):
+def test_a_query_is_created_from_the_arguments_of_a_collection(things, arguments):
     collection, _, points, builder, _ = things
     where = {"n": {"$lt": 20}}
     query = builder.query(QueryRequest(**arguments), filter_of(where), Fields())

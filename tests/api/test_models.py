@@ -103,7 +103,7 @@ def test_results_become_arrays_and_queries_are_embedded_as_documents_are():
         type("Nothing", (EmbeddingFunction,), {})()(["x"])
 
 
-def test_the_distance_that_a_function_is_made_for_is_taken(client):
+def test_the_default_distance_of_a_function_is_used(client):
     own = client.create_collection("own", embedding_function=Waves())
     given = client.create_collection("given", {"hnsw": {"space": "ip"}}, embedding_function=Waves())
     assert (space_of(own), space_of(given)) == ("cosine", "ip")

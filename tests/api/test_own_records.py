@@ -47,7 +47,7 @@ def test_batches_written_behind_exist_at_the_end_and_errors_are_raised(client):
         behind.add(ids=["0"], documents=["again"])
 
 
-def test_records_are_checked_before_there_is_a_collection():
+def test_records_are_checked_before_a_collection_is_created():
     given = retrieval_store.check_records("a", [1, 2], {"n": np.int64(3)}, "text")
     assert given["ids"] == ["a"] and given["metadatas"] == [{"n": 3}]
     assert type(given["metadatas"][0]["n"]) is int and given["embeddings"].shape == (1, 2)

@@ -35,7 +35,7 @@ def test_a_tilde_is_the_home_of_the_user(home):
         retrieval_store.Client("~nobody-of-this-name/x")
 
 
-def test_a_store_is_not_made_where_it_is_not_to_be(tmp_path):
+def test_a_store_is_not_created_with_create_false(tmp_path):
     for path in (tmp_path / "typo", tmp_path):
         with pytest.raises(NotFoundError, match=f"no store at {path}.*create=True"):
             retrieval_store.Client(path, create=False)

@@ -113,7 +113,7 @@ def files_of_lists(place: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("way", ["in a function", "at exit"])
-def test_lists_of_words_that_a_query_made_are_saved_at_the_end(place, way):
+def test_lists_of_words_that_a_query_built_are_saved_at_closing(place, way):
     assert not files_of_lists(place)
     assert_silent(run(WAYS[way], place, WORKS["words"]))
     assert files_of_lists(place)

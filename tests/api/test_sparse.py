@@ -101,7 +101,7 @@ def test_a_collection_without_sparse_vectors_has_none_to_read(client):
     assert plain.get(include=["sparse_embeddings"])["sparse_embeddings"] == [None]
 
 
-def test_zeros_are_not_there_and_replacing_by_a_document_leaves_no_sparse_vector(client):
+def test_zeros_are_not_stored_and_replacing_by_a_document_removes_the_sparse_vector(client):
     collection = client.create_collection(
         "words",
         {**COSINE, "sparse": {}},

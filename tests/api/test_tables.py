@@ -234,7 +234,7 @@ def test_results_become_tables(filled):
     assert found.num_rows == 3 and found.column_names[:3] == ["query", "id", "distance"]
 
 
-def test_frames_are_made_from_results_and_need_their_packages(filled, monkeypatch):
+def test_results_become_data_frames_if_the_packages_are_installed(filled, monkeypatch):
     for convert in (retrieval_store.to_pandas, retrieval_store.to_arrow):
         with pytest.raises(InvalidTypeError, match="result is 7"):
             convert(7)

@@ -173,7 +173,7 @@ def test_one_client_s_trust_is_not_another_s(store, attacker):
     assert len(seen) == 1
 
 
-def test_a_function_that_was_given_once_is_made_again_in_this_process(store, attacker):
+def test_a_function_that_was_passed_once_is_created_again_in_this_process(store, attacker):
     url, seen = attacker
     put_function(store, "openai", stolen(url))
     with retrieval_store.Client(store) as client:

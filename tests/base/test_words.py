@@ -222,7 +222,7 @@ def test_words_of_questions_are_words_of_texts(text, queries):
             assert any(word in Analyzer().words([one], True).vocabulary for one in spans), word
 
 
-def test_pairs_of_characters_are_not_found_apart():
+def test_pairs_of_characters_match_only_adjacent_characters():
     there = {*Analyzer().words(["故事。他乡的家乡，the UTF-\n8 Donau-\nDampf"]).vocabulary}
     assert there.isdisjoint(Analyzer().words(["故乡 utf8 donaudampf"], is_query=True).vocabulary)
 

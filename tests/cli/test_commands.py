@@ -549,7 +549,7 @@ def test_a_copy_to_a_server_is_resumed_from_the_command_line(folder):
 
 
 @pytest.mark.others
-def test_names_that_are_not_there_make_no_target(folder):
+def test_copying_a_missing_collection_creates_no_target(folder):
     done = run("copy", "store", "new", "--collection", "missing", cwd=folder)
     assert (done.returncode, (folder / "new").exists()) == (1, False)
     assert b"'missing'" in done.stderr

@@ -222,7 +222,7 @@ def test_completion_calls_no_cluster_and_names_nothing_hidden(folder):
     assert [one.value for one in names_completed(context, None, "")] == ["named", "things"]
 
 
-def test_collections_of_named_vectors_are_kept_too(folder):
+def test_collections_with_named_vectors_are_stored_too(folder):
     data = json.loads(run("info", "store", "named", "--json", cwd=folder).stdout)
     assert {
         name: (one["kind"], one["metric"], one["dimension"])

@@ -91,7 +91,7 @@ def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
+def test_a_vector_does_not_depend_on_the_rest_of_its_batch(precision):
     embed = MiniLMEmbedding(precision)
     together = embed(SOME)
     alone = np.concatenate([embed([text]) for text in SOME])
@@ -154,12 +154,12 @@ def test_invalid_texts_are_refused_by_their_place(texts, error, message):
         ({"threads": True}, "threads is True"),
     ],
 )
-def test_settings_that_nothing_can_be_made_with_are_refused(settings, message):
+def test_settings_that_a_constructor_rejects_are_refused(settings, message):
     with pytest.raises(InvalidArgumentError, match=message):
         MiniLMEmbedding(**settings)
 
 
-def test_a_million_threads_are_no_more_than_there_are_processors():
+def test_a_million_requested_threads_are_limited_to_the_processors():
     assert MiniLMEmbedding(threads=10**6)(["a"]).shape == (1, 384)
     assert models.threads_of(MiniLMEmbedding(threads=10**6)) <= (os.cpu_count() or 1)
 
@@ -278,7 +278,7 @@ print("ORT_DISABLE_TELEMETRY" in os.environ)
 """
 
 
-def test_onnxruntime_is_kept_from_sending_telemetry(tmp_path):
+def test_onnxruntime_sends_no_telemetry(tmp_path):
     """It would store an id of the machine in the user's home."""
     silent = {name: "" for name in ("CI", "ORT_DISABLE_TELEMETRY") if name in os.environ}
     home = tmp_path / "home"

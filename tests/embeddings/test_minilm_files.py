@@ -182,7 +182,7 @@ def test_two_processes_may_download_at_once(hub, tmp_path):
 # A directory
 
 
-def test_files_are_taken_from_a_directory(tmp_path):
+def test_models_files_are_read_from_a_directory(tmp_path):
     want = MiniLMEmbedding()(["a cat"])
     for name in (INT8, TOKENIZER):
         (tmp_path / name).parent.mkdir(exist_ok=True)

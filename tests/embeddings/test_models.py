@@ -159,7 +159,7 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch):
         (retrieval_store.FastEmbedEmbeddingFunction(), "fastembed", "fastembed"),
     ],
 )
-def test_without_its_package_a_function_is_refused_before_a_collection_is_made(
+def test_without_its_package_a_function_is_refused_before_a_collection_is_created(
     client, monkeypatch, function, package, extra
 ):
     monkeypatch.setitem(sys.modules, package, None)
@@ -295,7 +295,7 @@ def test_texts_and_images_are_embedded_in_one_call_in_order(checkpoint):
 @pytest.mark.parametrize(
     ("cuda", "mps", "device"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
 )
-def test_a_model_runs_on_a_gpu_where_there_is_one(cuda, mps, device):
+def test_a_model_runs_on_a_gpu_if_the_machine_has_one(cuda, mps, device):
     torch = SimpleNamespace(
         cuda=SimpleNamespace(is_available=lambda: cuda),
         backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
@@ -332,7 +332,7 @@ def test_a_collection_with_open_clip_is_opened_again_with_its_checkpoint(tmp_pat
 
 
 @pytest.mark.others
-def test_embeddings_of_both_frameworks_work_here_and_ours_there():
+def test_embeddings_of_both_frameworks_work_here_and_ours_in_both_frameworks():
     from langchain_core.embeddings import DeterministicFakeEmbedding
     from langchain_retrieval_store import AsLangChain
     from llama_index.core.embeddings import MockEmbedding

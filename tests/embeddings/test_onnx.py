@@ -163,7 +163,7 @@ def test_the_number_of_tokens_is_limited_by_the_model(theirs, tmp_path, monkeypa
     assert max_tokens_of(OnnxEmbedding(str(untold))) == 512
 
 
-def test_texts_are_made_lower_case_where_the_model_wants_it(small, tmp_path):
+def test_texts_are_lowercased_if_the_model_requires_it(small, tmp_path):
     tokenizer = json.loads((weights_folder() / "tokenizer.json").read_text())
     tokenizer["normalizer"]["lowercase"] = False
     for name, lowers in (("as it is", False), ("lower", True)):
@@ -322,7 +322,7 @@ def test_a_name_is_found_in_the_cache_of_hugging_face(hub, small):
         assert np.allclose(OnnxEmbedding(name)(TEXTS), want, atol=1e-6)
 
 
-def test_a_name_is_found_in_the_cache_of_chroma_and_used_as_there(hub, small, tmp_path):
+def test_a_model_name_is_found_in_chromas_cache(hub, small, tmp_path):
     folder = tmp_path / ".cache/chroma/onnx_models/all-MiniLM-L6-v2/onnx"
     folder.mkdir(parents=True)
     (folder / "model.onnx").symlink_to(small)
@@ -344,7 +344,7 @@ def test_a_name_is_found_in_the_cache_of_chroma_and_used_as_there(hub, small, tm
         ("a b%c", "download=True"),
     ],
 )
-def test_an_unknown_name_is_not_looked_up_in_the_network(hub, monkeypatch, name, message):
+def test_an_unknown_name_causes_no_network_request(hub, monkeypatch, name, message):
     import socket
 
     def connect(*_):

@@ -84,7 +84,7 @@ def server(monkeypatch):
         yield f"{url}/v1/", query, failures
 
 
-def test_a_collection_is_made_only_with_a_key(monkeypatch, tmp_path):
+def test_a_collection_can_be_created_only_with_a_key(monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", "")
     with retrieval_store.Client(tmp_path) as client:
         for make in (client.create_collection, client.get_or_create_collection):
@@ -501,7 +501,7 @@ def test_a_collection_remembers_its_model_and_calls_no_stored_host(ollama, tmp_p
     assert ollama.asked[-1][1]["input"] == ["search_query: cats?"]
 
 
-def test_ollama_is_asked_once_for_a_models_limit_of_tokens(ollama):
+def test_ollama_gets_one_request_for_a_models_token_limit(ollama):
     embed = OllamaEmbeddingFunction("tiny", ollama.url)
     assert (embed.max_tokens, max_tokens_of(embed)) == (CONTEXT, CONTEXT)
     assert ollama.asked == [("/api/show", {"model": "tiny"})]

@@ -337,7 +337,7 @@ def test_a_client_sets_the_budget_and_stats_reports_it(tmp_path, limit):
 @pytest.mark.parametrize(
     ("memory", "usual"), [(64 << 30, 256_000_000), (2_048_000_000, 256_000_000), (1 << 30, 1 << 27)]
 )
-def test_the_usual_budget_is_small_whatever_the_machine_has(monkeypatch, memory, usual):
+def test_the_default_budget_is_small_on_any_machine(monkeypatch, memory, usual):
     steps.replace(monkeypatch, "memory_bytes", lambda otherwise: memory)
     assert inside.usual_budget() == usual
 

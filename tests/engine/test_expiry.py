@@ -279,7 +279,7 @@ def test_a_store_that_cannot_be_written_to_leaves_out_what_has_expired(tmp_path,
         assert client.get_collection("points").get()["ids"] == ["b"]
 
 
-def test_qdrant_client_sees_nothing_of_it_either(tmp_path, clock):
+def test_qdrant_client_does_not_see_it_either(tmp_path, clock):
     from qdrant_client import models
 
     with retrieval_store.Client(tmp_path) as client:

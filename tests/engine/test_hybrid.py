@@ -86,7 +86,7 @@ def test_queries_that_cannot_be_are_refused(texts):
             texts.query(**query)
 
 
-def test_parts_of_queries_are_refused_when_they_are_made():
+def test_invalid_parts_of_queries_are_refused_when_they_are_created():
     for make, message in [
         (lambda: Hybrid("rff"), "fusion is 'rff' .*expected one of"),
         (lambda: Hybrid(alpha=1.5), "alpha is 1.5"),

@@ -62,7 +62,7 @@ def test_keys_are_never_reused(tmp_path):
 # files
 
 
-def test_ids_that_no_point_can_have_are_not_there(store):
+def test_ids_that_no_point_can_have_are_missing(store):
     points = points_of(store, v="l2")
     points.put(batch([1, "a"], v=[[1], [2]]), ADD)
     odd = [-1, 2**64, 10**30, "\ud800", "a\ud800", "\0"]

@@ -119,7 +119,7 @@ def test_spaces_report_their_parameters_and_number_of_points(store):
         points.drop_space("other")
 
 
-def test_a_space_of_a_name_that_was_taken_before_has_nothing_of_the_other(store):
+def test_a_space_with_the_name_of_a_dropped_space_is_empty(store):
     points = points_of(store, v="l2", s=NewSpace("ip", kind="sparse"))
     points.put(batch([1, 2], v=[[1, 2], [3, 4]]), ADD)
     item = SparseVector(np.array([4], np.uint32), np.ones(1, np.float32))
@@ -213,7 +213,7 @@ def test_a_reader_whose_file_is_removed_meanwhile_retries(tmp_path):
     other.close()
 
 
-def test_a_space_can_be_dropped_and_made_again_while_its_vectors_are_copied(store):
+def test_a_space_can_be_dropped_and_created_again_while_its_vectors_are_copied(store):
     points = points_of(store, a="l2", b="l2")
     points.put(batch([1, 2, 3], a=[[1], [2], [3]], b=[[4], [5], [6]]), ADD)
     points.delete([1], None, None)

@@ -309,7 +309,7 @@ def test_an_existing_id_is_refused_and_its_record_stays(either):
         again.close()
 
 
-def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(either, monkeypatch):
+def test_a_collection_created_during_closing_is_closed_too(either, monkeypatch):
     made = []
 
     def closed_meanwhile(create, *arguments):
@@ -478,7 +478,7 @@ def test_points_are_counted_without_their_state(tmp_path):
     store.close()
 
 
-def test_a_store_and_a_snapshot_are_made_where_files_have_no_links(tmp_path, monkeypatch):
+def test_a_store_and_a_snapshot_can_be_created_on_file_systems_without_links(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EPERM, "no links here")
 

@@ -101,7 +101,7 @@ def test_filters_hold_for_all_settings_that_have_none(in_memory):
         assert all("rg" not in ids for ids in result[name].found)
 
 
-def test_questions_are_embedded_once_however_many_settings_there_are(in_memory, embed):
+def test_questions_are_embedded_once_for_all_settings(in_memory, embed):
     embed.calls.clear()
     settings = {f"{a}": {"mode": retrieval_store.Hybrid(alpha=a)} for a in (0.2, 0.4, 0.6)}
     many = [{"query": f"red {i}", "ids": ["r"]} for i in range(30)]
@@ -298,7 +298,7 @@ def test_invalid_arguments_are_refused_by_name(in_memory, given, message, kind):
     assert str(error.value).startswith(message)
 
 
-def test_settings_and_measures_that_there_are_not_are_refused(in_memory):
+def test_unknown_settings_and_measures_are_refused(in_memory):
     result = retrieval_store.evaluate(in_memory, ASKED)
     with pytest.raises(InvalidArgumentError, match="no setting 'stems'.*'dense', 'text', 'hybrid'"):
         result.compare("dense", "stems")

@@ -45,7 +45,7 @@ def test_where_more_is_relevant_than_k_recall_stays_below_1_and_ndcg_need_not():
     assert values == {"recall": 0.5, "mrr": 1, "ndcg": pytest.approx(1)}
 
 
-def test_a_question_that_finds_nothing_counts_as_0_beside_others():
+def test_a_question_without_hits_counts_as_0_in_the_mean():
     questions = [Question("q", {"a": 1.0}), Question("r", {"b": 1.0})]
     values = measure_questions(questions, [[], ["b", "a"]], 10)
     assert [values[measure].tolist() for measure in MEASURES] == [[0, 1]] * 3
@@ -116,7 +116,7 @@ def test_an_interval_is_that_of_scipy(count, confidence):
     assert abs(high - theirs.high) < 0.05 * width
 
 
-def test_an_interval_is_the_same_whatever_is_measured_beside_it():
+def test_an_interval_does_not_depend_on_other_measures():
     values = np.random.default_rng(0).random((40, 3))
     together = intervals_of_means(values, 0.95, seed=3)
     alone = [intervals_of_means(values[:, [i]], 0.95, seed=3)[0] for i in range(3)]

@@ -273,7 +273,7 @@ REFUSED = {
 
 
 @linux
-def test_patterns_made_to_take_the_memory_are_refused_and_take_none():
+def test_patterns_that_would_use_much_memory_are_refused_without_using_it():
     reported = measured([pattern for pattern, _ in REFUSED.values()])
     for kind, (message, grown) in zip(REFUSED, reported, strict=True):
         assert REFUSED[kind][1] in message, kind

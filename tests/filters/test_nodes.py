@@ -59,7 +59,7 @@ def test_every_evaluator_has_a_way_for_every_node():
     assert set(lacking()) == ASKED
 
 
-def test_ids_that_were_looked_up_leave_the_filter_its_key():
+def test_checking_ids_does_not_change_the_key_of_a_filter():
     query, other = HasId(("a", 7)), HasId(("a", 7))
     assert fulfils(Candidate("a", None, None), query)
     assert "a" in query.members

@@ -138,7 +138,7 @@ def test_no_true_neighbour_is_excluded(cloud, metric, instructions):
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
+def test_no_true_neighbour_is_excluded_for_any_vectors(data):
     kernel().use(data.draw(st.sampled_from(SETS)))
     metric = data.draw(st.sampled_from(BY_PRODUCTS))
     dimension = data.draw(st.sampled_from([1, 2, 3, 7, 31, 64, 100, 257, 1_041, 4_096]))
@@ -350,7 +350,7 @@ def test_rows_of_very_different_lengths_are_found_at_any_position():
     assert 64 in found
 
 
-def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
+def test_many_queries_with_many_candidates_run_one_after_another(monkeypatch):
     tuned(monkeypatch, codes_noted=5_000)
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 32)).astype(np.float32)

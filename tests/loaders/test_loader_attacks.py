@@ -193,7 +193,7 @@ def test_nor_does_one_get_longer_by_speaking_tls(dawdler, certificate, monkeypat
     refused_when_it_dawdles(where, f"https://{address}/x")
 
 
-def test_a_name_that_is_looked_up_for_ever_is_left_when_the_time_is_over(monkeypatch):
+def test_a_hanging_name_lookup_ends_at_the_timeout(monkeypatch):
     stop = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: stop.wait() and [])
     try:
@@ -490,9 +490,7 @@ def load_at_once(folder, shapes, threads=8):
         caller.join()
 
 
-def test_large_pictures_are_decoded_one_at_a_time_whatever_loader_they_belong_to(
-    tmp_path, decoding
-):
+def test_large_images_of_all_loaders_are_decoded_one_at_a_time(tmp_path, decoding):
     load_at_once(tmp_path, [(7_000, 7_000)] * 8)
     assert decoding.most == 49_000_000
 

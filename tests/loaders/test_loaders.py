@@ -227,7 +227,7 @@ def test_schemes_may_be_an_iterator(server):
     assert load([f"{server}/photo.png"])[0].shape == PHOTO.shape
 
 
-def test_no_page_is_looked_for_in_data(tmp_path):
+def test_data_urls_have_no_pages(tmp_path):
     with pytest.raises(DataLoaderError, match="no image that can be read"):
         ImageLoader()(["data:,%25PDF-1.4%25%25EOF.pdf#page=1"])
 
@@ -481,7 +481,7 @@ def test_all_addresses_that_the_standard_library_calls_private_are_refused():
                 refuse_private(str(address))
 
 
-def test_deep_images_keep_their_scale_whatever_is_in_them(tmp_path):
+def test_deep_images_keep_their_scale(tmp_path):
     dark = np.full((3, 3), 255, np.uint16)
     lighter = dark.copy()
     lighter[0, 0] = 256
@@ -552,7 +552,9 @@ def test_omitted_images_are_reported_and_the_others_are_written(client, tmp_path
     assert things.count() == 7
 
 
-def test_relative_paths_are_looked_for_below_root_and_then_here(tmp_path, monkeypatch):
+def test_relative_paths_are_searched_below_root_and_then_in_the_working_directory(
+    tmp_path, monkeypatch
+):
     root = tmp_path / "root"
     (root / "a").mkdir(parents=True)
     (tmp_path / "root-beside").mkdir()

@@ -103,7 +103,7 @@ def test_the_arguments_are_chromas_in_its_order(name):
     assert list(loader.parameters) == list(inspect.signature(their_loaders.ImageLoader).parameters)
 
 
-def test_they_make_this_packages_functions_as_chromas_are_made(monkeypatch):
+def test_chromas_constructors_create_this_packages_functions(monkeypatch):
     for name in ("OPENAI_API_KEY", "CHROMA_OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     assert ours.DefaultEmbeddingFunction is retrieval_store.WordLlamaEmbedding

@@ -303,7 +303,7 @@ def executed(where, monkeypatch):
     )
 
 
-def test_the_notebook_goes_from_a_csv_to_a_map(tmp_path, monkeypatch):
+def test_the_notebook_draws_a_map_of_a_csv(tmp_path, monkeypatch):
     first = executed(tmp_path, monkeypatch)
     rows = int(re.search(r"^(\d+) rows$", first, re.MULTILINE)[1])
     assert 300 <= rows <= 1000

@@ -92,7 +92,7 @@ def commands_on(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_that_serve_have_options_that_there_are(page, tmp_path, monkeypatch):
+def test_commands_that_serve_have_existing_options(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keys").write_text("s3cret")
     for command in commands_on(page):

@@ -222,7 +222,7 @@ PROJECTS = sorted((ROOT / "integrations").glob("*/pyproject.toml"))
 CORE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_there_are_six_packages_around_the_core():
+def test_six_packages_surround_the_core():
     names = {tomllib.loads(path.read_text())["project"]["name"] for path in PROJECTS}
     assert names == {
         *("langchain-retrieval-store", "llama-index-vector-stores-retrieval-store"),

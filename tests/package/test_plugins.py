@@ -114,7 +114,7 @@ def foreign(monkeypatch):
     )
 
 
-def test_names_of_ours_cannot_be_taken_and_a_broken_plugin_breaks_only_itself(foreign):
+def test_built_in_names_are_reserved_and_a_broken_plugin_breaks_only_itself(foreign):
     with pytest.warns(UserWarning, match="registers the plugin 'wordllama'.*built in"):
         assert "broken" in {p.name for p in plugins.available()}
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, "wordllama")

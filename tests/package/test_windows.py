@@ -153,7 +153,7 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.mark.parametrize("before", ["", BEFORE], ids=["here", "windows"])
-def test_a_lock_is_held_by_one_or_shared_by_several_and_goes_with_its_process(tmp_path, before):
+def test_a_lock_is_exclusive_or_shared_and_is_released_when_its_process_ends(tmp_path, before):
     for _ in range(2):
         done = started(before + LOCKS, str(tmp_path / "lock"))
         assert done.returncode == -9, done.stderr
@@ -178,12 +178,12 @@ CHOSEN = ("tests/engine/test_store.py", "tests/engine/snapshots", "tests/engine/
 OTHERWISE = (
     "test_endless_inputs_are_no_snapshot",
     "test_the_folder_of_another_user_stays",
-    "test_optimizing_forgets_files_that_cannot_be_made_anew",
+    "test_optimizing_forgets_files_that_cannot_be_rebuilt",
     "test_optimizing_removes_leftovers_and_leaves_files_in_use",
     "test_a_collection_deleted_while_its_index_is_saved_is_not_found",
     "test_a_collection_deleted_by_another_process_holds_no_files_open",
     "test_a_compaction_that_fails_leaves_nothing_of_the_new_generation",
-    "test_files_are_removed_even_if_there_is_no_room_to_forget_their_blocks",
+    "test_files_are_removed_even_if_their_blocks_cannot_be_forgotten_on_a_full_disk",
     "test_an_interrupt_after_the_switch_leaves_the_new_generation",
 )
 

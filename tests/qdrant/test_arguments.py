@@ -202,7 +202,7 @@ def test_writing_vectors_of_a_dropped_name_is_refused(tmp_path):
     assert failures == []
 
 
-def test_snapshots_that_others_delete_meanwhile_are_not_there(filled):
+def test_snapshots_deleted_meanwhile_are_not_listed(filled):
     def delete_all():
         while not ended.is_set():
             for snapshot in filled.list_snapshots("c"):

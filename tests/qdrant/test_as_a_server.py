@@ -48,7 +48,7 @@ def refused(call, status):
 # Filters
 
 
-def test_an_empty_text_matches_every_string_unless_there_is_a_text_index(qdrant):
+def test_an_empty_text_matches_every_string_without_a_text_index(qdrant):
     put(qdrant, {1: {"t": "River", "l": [{"k": ""}]}, 2: {"t": ""}, 3: {"t": 5}, 4: {}})
     empty = models.MatchText(text="")
     assert ids(qdrant, filtered(key="t", match=empty)) == [1, 2]
@@ -304,7 +304,7 @@ def test_no_numbers_beyond_float32_are_stored(qdrant):
     assert qdrant.count("c").count == 0
 
 
-def test_dicts_are_taken_where_models_are_wanted(qdrant):
+def test_dicts_are_accepted_instead_of_models(qdrant):
     put(qdrant, {i: {"n": i} for i in range(4)})
     n = {"must": [{"key": "n", "range": {"gte": 2}}]}
     assert qdrant.count("c", n).count == 2
@@ -366,7 +366,7 @@ def test_where_shards_are_chosen_by_keys_nothing_is_written_without_one(qdrant):
 @pytest.mark.parametrize(
     "setting", ["shard_number", "replication_factor", "write_consistency_factor"]
 )
-def test_there_is_at_least_one_shard_and_one_replica(qdrant, setting):
+def test_a_collection_has_at_least_one_shard_and_one_replica(qdrant, setting):
     refused(lambda: qdrant.create_collection("none", PLANE, **{setting: 0}), 422)
     assert not qdrant.collection_exists("none")
 

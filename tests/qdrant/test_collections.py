@@ -188,7 +188,7 @@ def test_any_other_name_is_one(qdrant, name):
     assert list(qdrant.retrieve("things", [1], with_vectors=True)[0].vector) == [name]
 
 
-def test_a_collection_that_is_not_there_is_missed_by_name(qdrant):
+def test_an_error_names_the_missing_collection(qdrant):
     assert not qdrant.collection_exists("none")
     for call in (
         lambda: qdrant.get_collection("none"),
@@ -727,7 +727,7 @@ def test_strict_mode_compares_sizes_before_a_write_as_they_were_measured(things,
     things.delete("things", [0, 1, 2, 3, 4])  # what frees is never refused
 
 
-def test_sizes_of_few_collections_are_kept_and_others_are_measured_again(things, monkeypatch):
+def test_sizes_of_few_collections_are_cached_and_others_are_measured_again(things, monkeypatch):
     tuned(monkeypatch, sizes_kept=2)
     strict = models.StrictModeConfig(enabled=True, max_points_count=1)
     things.update_collection("things", strict_mode_config=strict)

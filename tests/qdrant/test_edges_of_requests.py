@@ -60,14 +60,14 @@ def test_overwriting_a_payload_in_a_batch_heeds_no_key(qdrant):
     assert qdrant.retrieve("c", [1])[0].payload == {"z": 1}
 
 
-def test_an_empty_list_of_vectors_shows_that_there_are_none_of_these(qdrant):
+def test_an_empty_list_of_vectors_means_no_vectors_of_this_kind(qdrant):
     assert qdrant.retrieve("c", [1], with_vectors=[])[0].vector == {}
     assert qdrant.retrieve("c", [1], with_vectors=False)[0].vector is None
     hits = qdrant.query_points("c", [1.0, 0.0], using="dot", with_vectors=[]).points
     assert [hit.vector for hit in hits] == [{}] * 4
 
 
-def test_a_vector_that_is_not_there_is_an_error_only_where_a_point_is_found(qdrant):
+def test_a_missing_vector_is_an_error_only_if_a_point_is_found(qdrant):
     for find in (
         lambda chosen: qdrant.scroll("c", chosen, with_vectors=["nope"])[0],
         lambda chosen: (
@@ -81,7 +81,7 @@ def test_a_vector_that_is_not_there_is_an_error_only_where_a_point_is_found(qdra
             find(EVERY_POINT)
 
 
-def test_deleting_a_vector_that_is_not_there_is_an_error_only_where_a_point_is_found(qdrant):
+def test_deleting_a_missing_vector_is_an_error_only_if_a_point_is_found(qdrant):
     qdrant.delete_vectors("c", ["nope"], NO_POINT)
     with pytest.raises(Refused, match="Not existing vector name error: nope"):
         qdrant.delete_vectors("c", ["dot", "nope"], EVERY_POINT)
@@ -152,7 +152,7 @@ def sparse(**parts):
     return models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(**parts))
 
 
-def test_a_vector_is_made_again_with_the_same_configuration_alone(qdrant):
+def test_a_vector_can_be_created_again_only_with_the_same_configuration(qdrant):
     qdrant.create_vector_name("c", "dot", dense())
     qdrant.create_vector_name("c", "s", sparse())
     qdrant.create_vector_name("c", "t", sparse(modifier="idf", datatype="float16"))
@@ -191,7 +191,7 @@ def test_an_order_of_prefetched_points_has_each_once_within_the_limit(qdrant):
         assert [hit.id for hit in hits] == expected
 
 
-def test_a_filter_is_looked_at_before_the_index_of_a_facet_and_the_vectors_of_a_query(qdrant):
+def test_a_filter_is_checked_before_the_index_of_a_facet_and_the_vectors_of_a_query(qdrant):
     least = models.MinShould(conditions=[], min_count=0)
     broken = models.Filter(min_should=least)
     for ask in (

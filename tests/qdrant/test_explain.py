@@ -74,7 +74,7 @@ def test_refused_queries_are_refused_and_a_server_reveals_nothing(qdrant):
         explain(remote, "things", query=[1.0])
 
 
-def test_without_candidates_there_are_no_diverse_hits(qdrant):
+def test_mmr_without_candidates_has_no_hits(qdrant):
     for nearest, using in (
         ([1.0, 0.0], "a"),
         (models.SparseVector(indices=[1], values=[1.0]), "s"),

@@ -66,7 +66,7 @@ DISTANCES = {
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_collection_reads_what_qdrant_client_has_made(qdrant, ours, distance):
+def test_collection_reads_collections_of_qdrant_client(qdrant, ours, distance):
     filled(qdrant, distance)
     collection = ours.get_collection("things", embedding_function=None)
     got = collection.get(include=["metadatas", "documents", "uris", "embeddings"])
@@ -310,7 +310,7 @@ def test_string_ids_are_found_and_paged_by(qdrant, collection):
     assert ids(qdrant, named) == [UUID, "a"]
 
 
-def test_qdrant_client_writes_into_what_collection_has_made(qdrant, collection):
+def test_qdrant_client_writes_into_collections_of_collection(qdrant, collection):
     qdrant.set_payload("things", {"_document": "silver", "m": 1}, ["a"])
     qdrant.set_payload("things", {"_uri": "u"}, ["zz"])
     qdrant.delete_payload("things", ["_document"], ["zz"])

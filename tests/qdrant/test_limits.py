@@ -219,7 +219,7 @@ def test_a_filter_without_conditions_changes_no_other(empty):
     assert merge_filters(none_of_these, other).min_should
 
 
-def test_values_of_a_facet_are_counted_before_they_are_made(filled):
+def test_values_of_a_facet_are_counted_before_they_are_created(filled):
     filled.create_payload_index("x", "n", models.PayloadSchemaType.INTEGER)
     with within(100_000):
         assert len(filled.facet("x", "n", limit=50).hits) == 50

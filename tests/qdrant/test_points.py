@@ -316,7 +316,7 @@ def test_overwriting_and_clearing_leave_vectors_alone(qdrant):
     assert [*vectors(qdrant).values()] == [{"a": [i, i]} for i in (1.0, 2.0, 3.0)]
 
 
-def test_payloads_of_points_that_are_not_there_are_refused(qdrant):
+def test_payload_changes_of_missing_points_are_refused(qdrant):
     qdrant.upsert("things", [point(1, {"n": 1})])
     for write in (qdrant.set_payload, qdrant.overwrite_payload):
         with pytest.raises(Refused) as caught:
@@ -609,7 +609,7 @@ def test_limits_are_numbers_from_one_on(qdrant, limit):
 @pytest.mark.parametrize("key", [None, "k", "k.l"])
 @pytest.mark.parametrize("before", [None, {}, {"a": 1}, {"k": {"a": 1}}])
 @pytest.mark.parametrize("change", ["nothing", "clear", "delete", "clear and delete"])
-def test_a_null_is_kept_where_qdrant_keeps_it(key, before, change):
+def test_a_null_is_stored_where_qdrant_stores_it(key, before, change):
     new = {"d": None, "e": {"x": None}, "f": 1}
     with closing(Edge({1: before}, {})) as edge, closing(QdrantClient(":memory:")) as client:
         client.create_collection("c", vectors_config={})

@@ -20,7 +20,7 @@ from tests.qdrant.processes import (
 )
 
 
-def test_a_reader_beside_two_writing_processes_never_sees_a_mixture(tmp_path):
+def test_a_reader_never_sees_a_part_of_the_writes_of_two_processes(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
         writers = [processes.enter_context(running(rewrite, tmp_path, i)) for i in (1, 2)]
         for writer in writers:
@@ -77,7 +77,7 @@ def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
         assert not [report for report in client.verify() if report.problem]
 
 
-def test_snapshots_taken_while_another_process_writes_are_each_of_one_state(tmp_path):
+def test_snapshots_during_writes_of_another_process_are_consistent(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
         processes.enter_context(running(rewrite, tmp_path, 1)).stdout.readline()
         taking = processes.enter_context(running(snapshots_again_and_again, tmp_path))

@@ -112,7 +112,7 @@ def test_texts_are_embedded_by_bm25_and_by_registered_functions(service):
     assert service.embed("tests-of-services", ["abc"], {}, False) == [[3.0]]
 
 
-def test_snapshots_are_made_found_and_put_in_the_place_of_collections(service):
+def test_snapshots_are_created_listed_and_replace_collections(service):
     snapshots = service.snapshots("notes")
     name = snapshots.create().name
     assert [one.name for one in snapshots.described()] == [name]

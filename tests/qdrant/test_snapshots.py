@@ -184,7 +184,7 @@ def test_the_whole_store_is_one_snapshot(qdrant, store, tmp_path):
     assert qdrant.delete_full_snapshot(taken.name) is True and qdrant.list_full_snapshots() == []
 
 
-def test_shard_0_is_the_collection_and_there_is_no_other(qdrant, store):
+def test_shard_0_is_the_collection_and_the_only_shard(qdrant, store):
     before = everything(qdrant)
     taken = qdrant.create_shard_snapshot("things", 0)
     assert qdrant.list_shard_snapshots("things", 0) == [taken] == qdrant.list_snapshots("things")
@@ -295,7 +295,7 @@ def test_a_store_in_memory_has_none():
                 refused()
 
 
-def test_collections_that_are_not_there_have_none(qdrant):
+def test_snapshots_of_missing_collections_are_refused(qdrant):
     for refused in (
         lambda: qdrant.create_snapshot("none"),
         lambda: qdrant.list_snapshots("none"),

@@ -130,7 +130,7 @@ def test_languages_without_a_list_of_stopwords_are_refused_by_name():
         tokens_of(index)
 
 
-def test_beginnings_of_many_words_are_counted_before_they_are_made():
+def test_prefixes_of_many_words_are_counted_before_they_are_created():
     tokens, text = Tokens(tokenizer="prefix"), " ".join(["x" * 1_000] * 30)
     with Budget(PATIENCE, 10_000_000, RequestMemory(10_000_000)):
         assert len(tokens.tokenize_text("word " * 1_000)) == 4_000

@@ -315,7 +315,7 @@ def test_records_are_named_by_what_they_contain(populated):
     assert not absent.exists and "there is no such record" in str(absent)
 
 
-def test_records_are_named_by_ids_which_restrict_the_query_beside_records(populated):
+def test_ids_name_the_records_unless_records_does(populated):
     question = {"query_embeddings": [[0, 0]], "n_results": 2}
     assert populated.why(**question, ids=["p3"]) == populated.why(**question, records=["p3"])
     (reason,) = populated.why(**question, ids="p3")

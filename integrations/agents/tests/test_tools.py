@@ -89,7 +89,7 @@ def test_more_records_than_the_limit_are_reported_as_a_sample(tools, handbook):
     assert tools.call("collections", {}).data == answer.data
 
 
-def test_all_records_are_looked_at_where_they_are_few(tools, handbook):
+def test_all_records_are_compared_if_they_are_few(tools, handbook):
     handbook.add(
         [f"n{i}" for i in range(900)], [[0.0] * 256] * 900, [{"number": i} for i in range(900)]
     )
@@ -133,7 +133,7 @@ def test_a_search_is_by_words_and_meaning_and_fulfils_its_filter(tools):
     assert by_words.data["mode"] == "text"
 
 
-def test_pages_report_whether_there_is_another(tools):
+def test_a_page_reports_whether_another_follows(tools):
     first = tools.call("search", {"text": "shop", "limit": 2})
     assert first.data["more"]
     assert "offset=2" in first.text
@@ -196,7 +196,7 @@ def test_the_same_text_is_stored_once_with_the_time(tools, handbook):
 
 
 @pytest.mark.parametrize("kind", ["client", "served"])
-def test_forgotten_records_are_neither_found_nor_kept(request, kind):
+def test_forgotten_records_are_neither_found_nor_stored(request, kind):
     client = request.getfixturevalue(kind)
     tools = StoreTools(ClientSource(lambda: client), writes=True)
     new = {"documents": ["remember me", "for ever"], "metadatas": [{}, {"forget_after": None}]}
@@ -236,7 +236,7 @@ def test_nothing_is_written_that_a_collection_would_not_forget(client, expires):
 EXPIRY = {None: "its records never expire", "until": "its records expire by the key 'until'"}
 
 
-def test_on_a_cluster_nothing_is_forgotten_and_no_collection_made(cluster):
+def test_on_a_cluster_nothing_is_forgotten_and_no_collection_created(cluster):
     tools = StoreTools(ClientSource(lambda: cluster), writes=True)
     refused = tools.call("add", {"documents": ["me"], "forget_after": "2999-01-31"})
     assert refused.is_error and "on a cluster nothing expires" in refused.text
@@ -389,7 +389,7 @@ def test_an_error_states_what_would_be_right(tools, handbook, name, arguments, m
     assert handbook.get() == before
 
 
-def test_without_writing_the_tools_that_write_are_not_there(client, handbook):
+def test_without_write_the_tools_that_write_are_missing(client, handbook):
     tools = StoreTools(ClientSource(lambda: client))
     assert [one.name for one in tools.tools] == ["collections", "search", "get", "why"]
     refused = tools.call("delete", {"ids": ["hours"]})

@@ -113,7 +113,7 @@ def test_a_refused_request_is_not_sent_to_another_node(nodes, cluster):
     assert nodes.asked == ["a"]
 
 
-def test_a_pause_requested_by_a_node_is_made_there(nodes, cluster, pauses):
+def test_a_pause_requested_by_a_node_applies_to_this_node(nodes, cluster, pauses):
     """The pause concerns the collection, not the node."""
     nodes.failing["a"] = httpx.Response(429, json=DONE, headers={"retry-after": "2"})
     with pytest.raises(errors.UnavailableError):

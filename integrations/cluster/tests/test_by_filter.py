@@ -207,7 +207,7 @@ def test_a_plain_filter_is_counted_changed_and_deleted_by_one_request(server, th
 
 
 @pytest.mark.parametrize("notes_it", [True, False])
-def test_keys_beside_metadata_are_found_by_an_index_or_in_older_collections_without(
+def test_keys_besides_metadata_are_found_with_an_index_and_in_older_collections_without(
     server, things, notes_it
 ):
     things.update("r1", metadatas=[{"exact": 0.1 + 0.2}])
@@ -541,7 +541,7 @@ def test_writes_of_another_program_are_found_by_the_next_check(server, unindexed
     assert indexes(server)["year"] == "float"
 
 
-def test_no_index_is_made_where_that_is_switched_off(server, unindexed):
+def test_no_index_is_created_with_create_indexes_false(server, unindexed):
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
         things = client.get_collection("things", embedding_function=None)

@@ -186,7 +186,7 @@ def test_reserved_metadata_is_refused_before_anything_is_written(store):
 # collections
 
 
-def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(store, qdrant):
+def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_reserved(store, qdrant):
     things = store.create_collection("things", embedding_function=None, metadata={"a": None})
     things.add(ids="a", embeddings=[[1]])
     things.modify(name="others", metadata={"b": 2})
@@ -254,7 +254,7 @@ def test_only_one_place_can_be_named(tmp_path, qdrant):
         retrieval_store.Client(qdrant_client=qdrant, durability="relaxed")
 
 
-def test_a_name_taken_by_others_is_not_retried(store, qdrant):
+def test_creating_an_existing_name_is_not_retried(store, qdrant):
     qdrant.create_collection("langchain", vectors_config={})
     store.create_collection("first", embedding_function=None).modify(name="second")
     for name, reason in (("langchain", "didn't make"), ("first", "'second' was called first")):
@@ -349,7 +349,7 @@ def test_a_rename_that_is_broken_off_can_be_done_again(qdrant, store, renamed_be
     assert qdrant.get_collections().collections == []
 
 
-def test_to_look_for_a_name_costs_no_more_where_there_are_many_collections():
+def test_finding_a_name_costs_no_more_with_many_collections():
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
         store = retrieval_store.Client(qdrant_client=qdrant)

@@ -324,7 +324,7 @@ def test_a_shard_without_a_living_replica_is_explained():
         assert "replication_factor of 2 or more" in message
 
 
-def test_a_short_pause_requested_by_the_server_is_made(pauses):
+def test_a_client_waits_for_a_short_pause_requested_by_the_server(pauses):
     busy = said(429, "Rate limiting exceeded: Read rate limit exceeded", **{"retry-after": "3"})
     assert count(Answers(busy, httpx.Response(200, json=COUNTED)).cluster()) == 7
     assert pauses == [3]
@@ -602,7 +602,7 @@ def test_creating_a_client_sends_no_request_and_no_warning():
         ({"prefer_grpc": True}, None),
     ],
 )
-def test_answers_are_asked_for_as_they_are(monkeypatch, options, headers):
+def test_a_cluster_is_asked_for_uncompressed_answers(monkeypatch, options, headers):
     given = {}
     steps.replace(monkeypatch, "connect_to_cluster", lambda **options: given.update(options))
     with pytest.raises(errors.InvalidTypeError):

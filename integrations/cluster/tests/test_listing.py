@@ -64,7 +64,7 @@ writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_si
 
 @settings(max_examples=4)
 @given(writers, st.sampled_from([7, 100, 1_000]), st.integers(1, 3), st.integers(0, 99))
-def test_get_gives_each_point_once_whatever_the_clocks(writers, page, shards, seed):
+def test_get_returns_each_point_once_for_any_clocks(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)
     numbered = written(server, writers)
     with closing(server.client()) as qdrant, pytest.MonkeyPatch.context() as patch:

@@ -133,7 +133,7 @@ def test_the_metadata_of_a_collection_keeps_its_numbers():
 
 
 @pytest.mark.parametrize("text", ["{", "7", "[]"])
-def test_exact_numbers_made_unreadable_are_damage(text):
+def test_unreadable_exact_numbers_are_damage(text):
     with closing(Server()) as server, closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None

@@ -131,7 +131,7 @@ def test_measurements_are_shared_until_the_collection_has_doubled(server):
     assert server.exact == 2 * recall.QUESTIONS
 
 
-def test_an_index_that_is_being_made_is_not_measured(server):
+def test_an_index_is_not_measured_while_it_is_built(server):
     filled(server)
     for reported in (
         {"status": models.CollectionStatus.YELLOW},
@@ -188,7 +188,7 @@ def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
     assert server.exact == recall.QUESTIONS
 
 
-def test_a_measurement_that_failed_is_not_made_again_each_minute(server, monkeypatch):
+def test_a_failed_measurement_is_not_repeated_each_minute(server, monkeypatch):
     clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
     set_clock(monkeypatch, "recall on a cluster", clock)
     things, tried = filled(server), []

@@ -51,7 +51,7 @@ def failing(server, first):
     server.faults = fault
 
 
-def test_requests_are_made_ready_while_one_is_sent_and_sent_in_order():
+def test_requests_are_prepared_while_another_is_sent_and_sent_in_order():
     sent, begun, may_go_on = [], threading.Event(), threading.Event()
 
     def send(request):

@@ -61,7 +61,7 @@ def test_the_index_that_a_filter_needs_is_created_once_and_logged(server, qdrant
     assert indexes_made(server) == 2  # the other marks lists
 
 
-def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
+def test_indexes_are_created_beforehand_by_the_values_of_points(qdrant, things):
     for key in ("t", "b"):
         things.create_index(key)
     things.create_index("k", "keyword")
@@ -78,7 +78,7 @@ def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
         things.create_index("t", "tree")
 
 
-def test_there_is_nothing_to_warm_and_nothing_is_requested(server, things):
+def test_warm_requests_nothing(server, things):
     server.requests.clear()
     empty = {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
     assert things.warm(["k", "t"], text=True) == empty

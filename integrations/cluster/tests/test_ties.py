@@ -49,7 +49,7 @@ def test_documents_of_one_score_come_in_the_order_of_first_insertion():
     server.close()
 
 
-def test_ties_are_looked_at_no_further_than_a_bounded_number(store, monkeypatch):
+def test_a_bounded_number_of_ties_is_compared(store, monkeypatch):
     tuned(monkeypatch, cluster_ties=50)
     things = store.create_collection("things", embedding_function=None)
     ids = [f"p{i}" for i in range(2_000)]

@@ -63,7 +63,7 @@ OLDER = [
 
 
 @pytest.mark.parametrize("kept", OLDER)
-def test_a_collection_that_an_older_release_made_is_refused_by_its_name(cluster, kept):
+def test_a_collection_of_an_older_release_is_refused_by_name(cluster, kept):
     qdrant = inside.qdrant_client(cluster)
     held = cluster.create_collection("held", embedding_function=None)
     cluster.create_collection("things", embedding_function=None)

@@ -210,7 +210,7 @@ def test_a_fork_that_fails_leaves_nothing():
     server.close()
 
 
-def test_a_killed_fork_is_no_collection_and_its_name_is_taken():
+def test_a_killed_fork_is_no_collection_and_its_name_stays_reserved():
     server = Server()
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)

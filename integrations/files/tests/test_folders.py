@@ -138,7 +138,7 @@ def test_a_collection_that_cannot_have_them_is_an_error(folder):
                 add_folder(texts, path, kind=kind)
 
 
-def test_texts_beside_images_are_their_captions(notes, folder):
+def test_texts_with_the_names_of_images_are_captions(notes, folder):
     for name, red in (("one.png", 10), ("deep/two.JPG", 20), ("deep/bare.png", 30)):
         Image.new("RGB", (4, 4), (red, red, red)).save(folder / name)
     (folder / "one.txt").write_text("a rose")

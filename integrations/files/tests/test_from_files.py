@@ -150,7 +150,7 @@ def test_metadata_is_added_by_a_dict_or_a_function(notes, folder):
         assert notes.get() == before
 
 
-def test_later_metadata_keys_are_kept(notes, folder):
+def test_metadata_keys_added_later_are_kept(notes, folder):
     guide = folder / "guide.md"
     sync_folder(notes, folder, metadata={"team": "crew"})
     ids = [f"guide.md#{i}" for i in range(4)]
@@ -472,7 +472,7 @@ def test_a_path_that_is_no_folder_is_not_watched(notes, folder, path):
         sync_folder(notes, folder / path, watch=True, allow_empty=True)
 
 
-def test_a_watched_file_is_read_again_whatever_its_times(folder, monkeypatch):
+def test_a_watched_file_is_read_again_regardless_of_its_times(folder, monkeypatch):
     """Files that are unchanged by the system's stamps aren't read again, and no change is
     missed."""
     tuned(monkeypatch, settled_after=0)

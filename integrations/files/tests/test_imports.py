@@ -115,7 +115,7 @@ def test_some_of_chroma_under_another_name(novels, here):
         import_chroma(novels, here, names=["none"])
 
 
-def test_a_taken_name_is_an_error_before_anything_starts(novels, here):
+def test_an_existing_name_is_an_error_before_anything_starts(novels, here):
     mine = here.create_collection("novels", embedding_function=None)
     with pytest.raises(AlreadyExistsError, match="'novels' exists already"):
         import_chroma(novels, here)
@@ -197,7 +197,7 @@ class Unsafe(LettersOfImports):
         return Unsafe(**config)
 
 
-def test_embedding_functions_come_by_name_where_they_may_be_made(tmp_path, here):
+def test_embedding_functions_are_created_by_name_if_they_are_safe(tmp_path, here):
     retrieval_store.register_embedding_function(Unsafe)
     for kind in (LettersOfImports, Unsafe):
         embedding_functions.register_embedding_function(kind)

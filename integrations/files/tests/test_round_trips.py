@@ -227,7 +227,7 @@ def test_writes_between_the_two_passes_are_in_the_metadata_and_no_error(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_path, monkeypatch):
+def test_an_export_is_one_snapshot_despite_concurrent_writes(notes, way, tmp_path, monkeypatch):
     def disturbed(pieces, self, *args):
         for some in pieces(self, *args):
             yield some
@@ -331,7 +331,7 @@ def test_embeddings_is_one_of_three(notes, tmp_path):
 ODD_TEXTS = ["", None, '"', '""', ",", "a\n\nb", 'say ""', ";", " "]
 
 
-def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart_in_csv(store, tmp_path):
+def test_csv_distinguishes_empty_and_missing_texts(store, tmp_path):
     odd = store.create_collection("odd", embedding_function=None)
     ids = [str(i) for i in range(len(ODD_TEXTS))]
     odd.add(ids, np.ones((len(ids), 2)), [{"n": i} for i in ids], ODD_TEXTS, uris=ODD_TEXTS[::-1])

@@ -276,7 +276,7 @@ def test_an_id_that_another_record_has_is_an_error_before_anything_is_written(no
     assert state(notes) == before
 
 
-def test_a_record_that_comes_meanwhile_is_not_replaced(folder, embed):
+def test_a_record_added_meanwhile_is_not_replaced(folder, embed):
     def intruding(inputs):
         if not len(notes):
             vector = embed(["mine"])
@@ -313,7 +313,7 @@ def test_a_record_that_replaces_an_own_one_meanwhile_is_not_replaced(folder):
     assert not report.changed
 
 
-def test_a_path_may_lead_there_and_back(notes, folder):
+def test_a_path_may_contain_parent_folders(notes, folder):
     sync_folder(notes, folder)
     for path in (f"{folder}/../{folder.name}", f"{folder}/.", f"{folder}//"):
         assert sync_folder(notes, path).unchanged == sync_folder(notes, folder).unchanged > 0
@@ -598,7 +598,7 @@ def changed(chance, folder):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_after_any_history_it_is_as_if_it_had_just_been_made(make, tmp_path, seed):
+def test_a_sync_after_any_history_equals_a_first_sync(make, tmp_path, seed):
     chance = random.Random(seed)
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -558,7 +558,7 @@ def test_images_are_added_and_found_by_image(make):
         make(DeterministicFakeEmbedding(size=26)).add_images(["x.png"])
 
 
-def test_made_from_texts_and_documents_sync_and_async(tmp_path):
+def test_stores_can_be_created_from_texts_and_documents_sync_and_async(tmp_path):
     documents = [
         Document(page_content=t, metadata=m) for t, m in zip(TEXTS, METADATAS, strict=True)
     ]
@@ -624,7 +624,7 @@ def test_relevance_is_from_0_to_1_and_1_of_what_is_first_by_words_and_meaning(fi
             assert (found[0][0].page_content, found[0][1]) == (TEXTS[0], pytest.approx(1))
 
 
-def test_arguments_that_are_not_there_are_refused_rather_than_swallowed(filled):
+def test_unknown_arguments_are_refused_instead_of_ignored(filled):
     with pytest.raises(InvalidArgumentError, match="no argument 'where'"):
         filled.similarity_search("cat", where={"n": 1})
     with pytest.raises(InvalidArgumentError, match="ef is -4"):

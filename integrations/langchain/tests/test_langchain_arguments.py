@@ -57,7 +57,7 @@ BESIDE = [
 
 
 @pytest.mark.parametrize("given", BESIDE, ids=repr)
-def test_arguments_of_a_search_count_beside_search_kwargs_too(store, given):
+def test_arguments_of_a_search_are_combined_with_search_kwargs(store, given):
     made = [store.as_retriever(**given), RetrievalStoreRetriever(vectorstore=store, **given)]
     if "search_type" not in given:
         made.append(RetrievalStoreIndex(store=store, **given))
@@ -360,7 +360,7 @@ class Alike:
         self.calls = []
 
 
-def test_objects_like_embeddings_are_taken_also_by_async_methods():
+def test_objects_like_embeddings_are_also_accepted_by_async_methods():
     async def main(store):
         await store.aadd_texts(["cat"], ids=["cat"])
         return ids_of(await store.asimilarity_search("cat"))

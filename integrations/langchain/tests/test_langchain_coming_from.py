@@ -98,7 +98,7 @@ def test_get_reads_pages_and_filters_as_chromas_does(filled):
     assert asyncio.run(filled.aget(["a"]))["ids"] == ["a"]
 
 
-def test_documents_are_updated_and_ids_that_are_not_there_passed_over(filled, caplog):
+def test_documents_are_updated_and_unknown_ids_are_skipped(filled, caplog):
     filled.update_document("a", Document(page_content="wool", metadata={"n": 9}))
     assert ids_of(filled.similarity_search("wool", 1)) == ["a"]
     (document,) = filled.get_by_ids(["a"])
@@ -156,7 +156,7 @@ def test_texts_come_as_a_stream_in_batches_with_a_bar(small, terminal, capfd):
     assert small.collection.count() == 11
 
 
-def test_stores_are_made_of_texts_and_documents_in_batches():
+def test_stores_are_created_from_texts_and_documents_in_batches():
     documents = [
         Document(page_content=text, id=point_id) for text, point_id in zip(TEXTS, IDS, strict=True)
     ]
@@ -178,7 +178,7 @@ def test_stores_are_made_of_texts_and_documents_in_batches():
             make(given, Letters(), batch_size=0)
 
 
-async def test_stores_are_made_of_texts_and_documents_in_batches_asynchronously():
+async def test_stores_are_created_from_texts_and_documents_in_batches_asynchronously():
     documents = [
         Document(page_content=text, id=point_id) for text, point_id in zip(TEXTS, IDS, strict=True)
     ]
@@ -367,7 +367,7 @@ def test_our_embedding_functions_are_wrapped_by_themselves():
             RetrievalStore(wrong)
 
 
-def test_existing_collections_are_found_checked_and_never_made(tmp_path):
+def test_existing_collections_are_opened_and_checked_but_never_created(tmp_path):
     with RetrievalStore(Letters(), path=tmp_path, collection_name="mine") as store:
         store.add_texts(TEXTS)
     with RetrievalStore.from_existing_collection("mine", Letters(), path=tmp_path) as store:
@@ -425,7 +425,7 @@ def answers(pickled, query):
         return ids_of(store.similarity_search(query, 1))
 
 
-def test_a_store_is_passed_to_worker_processes_and_opened_there(tmp_path):
+def test_a_store_passed_to_worker_processes_is_opened_by_them(tmp_path):
     with RetrievalStore(DeterministicFakeEmbedding(size=8), path=tmp_path) as store:
         store.add_texts(["one", "two"], ids=["1", "2"])
         pickled = pickle.dumps(store)

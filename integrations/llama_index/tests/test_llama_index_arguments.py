@@ -58,7 +58,7 @@ def test_nodes_of_an_iterator_are_written():
         assert [node.node_id for node in store.get_nodes()] == ["1"]
 
 
-def test_a_store_that_cant_be_opened_again_is_made_no_dict(store):
+def test_a_store_that_cant_be_reopened_refuses_to_become_a_dict(store):
     with retrieval_store.Client() as client:
         collection = client.create_collection("given", embedding_function=None)
         given = RetrievalStoreVectorStore(client=client)

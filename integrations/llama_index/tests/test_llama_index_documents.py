@@ -158,7 +158,7 @@ def test_modes_without_vectors_are_restricted_by_document_too(ours):
     assert set(ours.query(query).ids) == {"of 'book'", "second of book"}
 
 
-def test_the_nodes_own_metadata_of_that_name_are_kept_and_found_by_where(ours):
+def test_a_nodes_own_metadata_with_a_reserved_name_are_kept_and_found_by_where(ours):
     (own,) = ours.get_nodes(["own keys"], where={"doc_id": "mine"})
     assert own.metadata == NODES[6].metadata
 

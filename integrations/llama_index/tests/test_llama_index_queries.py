@@ -313,7 +313,7 @@ def test_ways_of_fusion(store):
     assert store.query(query).similarities != store.query(query, fusion="weighted").similarities
 
 
-def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():
+def test_a_fusion_function_gets_both_results_and_its_result_is_returned():
     seen = []
 
     def fuse(dense_result, sparse_result, alpha, top_k):

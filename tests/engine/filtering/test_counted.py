@@ -40,7 +40,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("expression", "count"), FILTERS)
-def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, count):
+def test_with_enough_time_all_are_counted_and_the_result_is_cached(points, expression, count):
     assert points.count_within(expression, 100.0) == (count, True)
     assert points.count_within(expression, 0.0) == (count, True)
     assert points.number(expression) == count

@@ -44,7 +44,7 @@ def impatient(monkeypatch):
     tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
-def test_a_reader_beside_a_writing_process_never_sees_a_mixture(tmp_path):
+def test_a_reader_never_sees_a_part_of_another_process_write(tmp_path):
     collection = first_version(tmp_path)
     with running(rewrite_all, tmp_path, POINTS) as writer:
         assert writer.stdout.readline() == "1\n"
@@ -53,7 +53,7 @@ def test_a_reader_beside_a_writing_process_never_sees_a_mixture(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, kind):
+def test_reading_threads_never_see_a_part_of_a_write(tmp_path, kind):
     collection = first_version(tmp_path if kind == "disk" else None)
     stop, results = threading.Event(), []
 
@@ -119,7 +119,7 @@ def test_concurrent_writes_of_threads_are_committed_together_and_fail_separately
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
-def test_a_commit_of_several_threads_that_fails_is_made_again_by_each_alone_unless_it_was_done(
+def test_each_thread_of_a_failed_group_commit_commits_alone_unless_it_was_committed(
     tmp_path, monkeypatch, is_committed
 ):
     transactions, failed = [], []
@@ -214,7 +214,7 @@ def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
             assert newest["metadatas"][0][0]["version"] >= version
 
 
-def test_other_processes_get_their_turn_beside_a_busy_writer(tmp_path):
+def test_a_busy_writer_lets_other_processes_write(tmp_path):
     collection = first_version(tmp_path)
 
     def writes_of_the_other():

@@ -286,7 +286,7 @@ def test_an_interrupted_waiting_thread_waits_no_more(elsewhere):
             assert elsewhere(method, lambda: "done") == "done"
 
 
-def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
+def test_waiters_run_in_order_and_give_up_at_the_timeout():
     turns, order, started = FifoLock(), [], []
 
     def work(i):

@@ -78,7 +78,7 @@ def test_a_compaction_that_fails_leaves_nothing_of_the_new_generation(tmp_path, 
     store.close()
 
 
-def test_files_are_removed_even_if_there_is_no_room_to_forget_their_blocks(tmp_path):
+def test_files_are_removed_even_if_their_blocks_cannot_be_forgotten_on_a_full_disk(tmp_path):
     store, points, files = dead_by_half(tmp_path)
     full = OSError(errno.ENOSPC, "no space left")
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +117,7 @@ def test_an_interrupt_after_the_switch_leaves_the_new_generation(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
-def test_a_child_forked_during_a_compaction_removes_nothing_of_it(tmp_path):
+def test_a_child_forked_during_a_compaction_removes_none_of_its_files(tmp_path):
     store, points, files = dead_by_half(tmp_path)
     children, seen = [], []
 

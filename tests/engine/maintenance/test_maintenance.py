@@ -213,7 +213,9 @@ def test_all_vector_spaces_are_compacted_together(tmp_path):
     store.close()
 
 
-def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_path, monkeypatch):
+def test_points_written_during_the_compaction_of_an_emptied_collection_are_kept(
+    tmp_path, monkeypatch
+):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])

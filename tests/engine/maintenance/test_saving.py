@@ -42,7 +42,7 @@ def save(things, check_cancelled=lambda: None):
     inside.save_lists(inside.access(things), check_cancelled)
 
 
-def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
+def test_lists_are_saved_soon_after_they_were_computed(tmp_path, documents_read):
     with retrieval_store.Client(tmp_path) as client:
         things = texts_of(client)
         things.query(query_texts="w5", mode="text")
@@ -230,7 +230,7 @@ def with_columns(tmp_path, columns_of_few, in_background):
     ],
     ids=["cut off", "flipped", "empty", "endless", "fewer"],
 )
-def test_damaged_columns_are_made_again(with_columns, damage, is_sealed):
+def test_damaged_columns_are_rebuilt(with_columns, damage, is_sealed):
     for file in files(with_columns):
         data = damage(file.read_bytes())
         file.write_bytes(data)
@@ -399,7 +399,7 @@ def test_columns_are_released_with_their_files_and_loaded_again(with_columns, pa
 
 
 @pytest.mark.usefixtures("columns_of_few", "in_background")
-def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch):
+def test_only_as_many_columns_are_saved_as_fit(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = things_with_keys(client)
         for _ in range(2):  # a key that no payload can have
@@ -489,7 +489,7 @@ def test_optimizing_rebuilds_files_that_the_process_never_used(with_files, docum
         assert all(report.problem is None for report in client.verify())
 
 
-def test_optimizing_forgets_files_that_cannot_be_made_anew(with_files):
+def test_optimizing_forgets_files_that_cannot_be_rebuilt(with_files):
     (columns_file, words_file) = files(with_files)
     found = derived_files.read_arrays(words_file, derived_files.LISTS)
     (kind, (_, stopwords)), segments = found.header

@@ -94,7 +94,7 @@ def test_writing_works_where_no_thread_can_be_started(client, monkeypatch):
     until(lambda: space_of(things)["indexed_slots"] >= 1_000, "upkeep never began again")
 
 
-def test_closing_closes_everything_whatever_saving_raises(tmp_path, monkeypatch, caplog):
+def test_closing_closes_everything_even_if_saving_fails(tmp_path, monkeypatch, caplog):
     client = retrieval_store.Client(tmp_path)
     populated(client).optimize()
 

@@ -222,7 +222,7 @@ def test_a_derived_record_with_a_foreign_file_name_is_removed_too(indexed):
     assert problems(indexed) == {}
 
 
-def test_rebuild_goes_with_a_path():
+def test_rebuild_requires_a_path():
     for options in ({}, {"url": "http://127.0.0.1:1"}, {"qdrant_client": object()}):
         with pytest.raises(InvalidArgumentError, match="rebuild goes with path"):
             retrieval_store.Client(rebuild=True, **options)
@@ -242,7 +242,7 @@ def test_a_report_says_how_to_repair_it(indexed):
 
 
 @pytest.mark.parametrize("covered", [999, 1_001])
-def test_an_index_that_claims_other_vectors_than_there_are_is_a_problem(indexed, covered):
+def test_an_index_that_claims_vectors_that_do_not_exist_is_a_problem(indexed, covered):
     sql(points_file(indexed), "UPDATE derived SET covered = ?", covered)
     assert list(problems(indexed)) == ["index"]
 

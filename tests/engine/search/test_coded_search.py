@@ -222,7 +222,7 @@ def truncate(file):
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
-def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damage, monkeypatch):
+def test_a_damaged_derived_file_is_detected_ignored_and_rebuilt(tmp_path, damage, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     damage(code_files(tmp_path)[2])
@@ -410,7 +410,7 @@ def test_without_the_compiled_part_floats_are_searched(tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
-def test_all_within_a_distance_are_found_whatever_the_limit(client, metric):
+def test_all_hits_within_a_distance_are_found_for_any_limit(client, metric):
     things = populated(client, metric=metric)
     ready(things)
     query = cloud(1, 5)

@@ -196,7 +196,7 @@ def test_explain_reports_the_steps_and_stats_the_sizes(client, monkeypatch):
         assert stats["disk"]["points"] > 0
 
 
-def test_ef_search_can_be_changed_and_every_process_learns_of_it(eager, tmp_path):
+def test_ef_search_can_be_changed_for_every_process(eager, tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -220,7 +220,7 @@ def test_a_collection_may_do_without_an_index(eager, client):
         client.get_or_create_collection("things", {"index": "hnsw"}, embedding_function=None)
 
 
-def test_an_index_that_is_not_there_or_has_no_such_settings_is_refused(client):
+def test_an_unknown_index_or_unknown_settings_of_an_index_are_refused(client):
     for index, error, message in [
         ("magic", PluginError, "no plugin 'magic'"),
         ({"name": 3}, InvalidArgumentError, "name.* is 3"),
@@ -234,7 +234,7 @@ def test_an_index_that_is_not_there_or_has_no_such_settings_is_refused(client):
 
 
 @pytest.mark.parametrize("size", [1e20, 1e-25])
-def test_vectors_that_float32_cannot_multiply_are_found_beside_an_index(eager, client, size):
+def test_vectors_that_float32_cannot_multiply_are_found_with_an_index(eager, client, size):
     things = populated(client)
     things.optimize()
     things.add(ids=["odd", "odder"], embeddings=[[size] * DIMENSION, [-size] * DIMENSION])

@@ -76,7 +76,7 @@ def closed(things):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="open files can't be listed")
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
-def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch):
+def test_searches_by_codes_are_cached_until_files_are_closed(tmp_path, monkeypatch):
     eager_codes(monkeypatch)
     held = {}
     with retrieval_store.Client(tmp_path) as client:
@@ -355,7 +355,7 @@ def test_a_search_serves_no_query_for_more_hits_or_with_another_exactness(tmp_pa
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="open files can't be listed")
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
-def test_a_search_whose_files_are_closed_before_it_is_kept_is_not_kept(tmp_path, monkeypatch):
+def test_a_search_whose_files_were_closed_is_not_cached(tmp_path, monkeypatch):
     eager_codes(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         things = made(client)

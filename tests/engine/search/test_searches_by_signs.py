@@ -285,7 +285,7 @@ def test_many_threads_measure_the_same(things, monkeypatch):
     assert len(alone) > 3 and inside.measured(access) == alone
 
 
-def test_measuring_ends_with_the_client_whatever_threads_are_at_it(store, monkeypatch):
+def test_measuring_ends_when_the_client_is_closed(store, monkeypatch):
     tuned(monkeypatch, cores_to_measure_with=lambda: 32)
     for count in (1_000, 1_500, 2_000):
         with retrieval_store.Client(path=store) as client:
@@ -322,7 +322,7 @@ def test_at_its_end_the_interpreter_measures_without_threads(filled):
 
 
 @pytest.mark.parametrize("kind", ["codes.1.0.0", "recall.1.0"])
-def test_a_damaged_file_is_made_again(filled, kind, caplog):
+def test_a_damaged_file_is_rebuilt(filled, kind, caplog):
     (path,) = Path(filled).glob(f"*/derived/{kind}.*")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255

@@ -96,7 +96,7 @@ def test_a_collection_is_searched_exactly_without_a_warning(tmp_path):
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_store_made_with_hnswlib_is_used_without_it_and_with_it_again(built):
+def test_a_store_created_with_hnswlib_works_without_it_and_with_it_again(built):
     file = index_file(built)
     run_without_hnswlib(SMALL_STEPS, built, "known")
     assert index_file(built) == file
@@ -109,7 +109,7 @@ def test_a_store_made_with_hnswlib_is_used_without_it_and_with_it_again(built):
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_store_made_without_hnswlib_gets_its_index_where_there_is_one(tmp_path):
+def test_a_store_created_without_hnswlib_gets_an_index_once_it_is_installed(tmp_path):
     run_without_hnswlib(SMALL_STEPS, tmp_path, "new")
     assert list(tmp_path.glob("*/derived/index*")) == []
     with retrieval_store.Client(tmp_path) as client:

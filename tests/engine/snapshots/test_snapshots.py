@@ -73,7 +73,7 @@ def test_a_collection_is_restored_unchanged(tmp_path, place):
         assert not any(report.problem for report in client.verify())
 
 
-def test_a_store_comes_back_with_all_its_collections(tmp_path, snapshot):
+def test_a_store_is_restored_with_all_its_collections(tmp_path, snapshot):
     (tmp_path / "empty").mkdir()
     restore(snapshot, tmp_path / "empty")
     with Client(tmp_path / "store") as one, Client(tmp_path / "empty") as other:
@@ -373,7 +373,7 @@ def test_optimizing_removes_leftovers_and_leaves_files_in_use(tmp_path):
         assert not in_use.exists()
 
 
-def test_a_copy_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+def test_a_copy_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
     made, mkdir = [], Path.mkdir
 
     def mkdir_while_another_opens(path, *arguments, **named):

@@ -44,7 +44,7 @@ def super_journal(database, victim):
 
 
 @pytest.mark.parametrize("kind", ["super-journal", "pipe", "link", "folder", "empty"])
-def test_a_journal_beside_a_database_is_refused(store, tmp_path, kind):
+def test_a_database_with_a_journal_is_refused(store, tmp_path, kind):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     for database in (store / "catalog.sqlite", points_file(store)):

@@ -154,7 +154,7 @@ def test_later_writes_are_read_from_the_change_log(folder):
     reader.close()
 
 
-def test_a_write_copies_nothing_as_long_as_there_is_room(folder):
+def test_a_write_copies_nothing_while_the_buffer_has_room(folder):
     _, points = opened(folder)
     before = held(points)
     for new in range(COUNT, COUNT + 20):
@@ -421,7 +421,7 @@ def test_the_content_of_a_file_is_not_written_to_the_next(folder):
     check(points)
 
 
-def test_a_vector_is_taken_from_no_point_but_its_own(folder):
+def test_a_vector_is_read_only_from_its_own_point(folder):
     lie(folder, swap_owners)
     _, points = opened(folder)
     with pytest.raises(DamagedError, match="aren't where they should be"):

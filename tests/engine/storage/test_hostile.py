@@ -37,7 +37,7 @@ def use(store):
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "", "x", "..", "a" * 36, 7, None])
-def test_an_id_with_a_path_outside_is_refused_and_nothing_there_is_touched(store, tmp_path, name):
+def test_an_id_with_a_path_outside_is_refused_and_files_there_stay_unchanged(store, tmp_path, name):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("precious")
     sql(store / "catalog.sqlite", "UPDATE collections SET id = ?, dropping = 1", name)

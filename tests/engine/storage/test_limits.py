@@ -207,7 +207,7 @@ def test_a_store_that_may_not_be_read_is_an_error(tmp_path):
     run(no_permission, tmp_path / "theirs")
 
 
-def test_a_read_only_client_beside_a_writer_sees_its_writes(tmp_path):
+def test_a_read_only_client_sees_the_writes_of_another_process(tmp_path):
     with pytest.raises(NotFoundError, match="no store at .*nothing; without read_only=True"):
         retrieval_store.Client(tmp_path / "nothing", read_only=True)
     assert not (tmp_path / "nothing").exists()

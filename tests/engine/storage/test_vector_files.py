@@ -172,7 +172,7 @@ def test_vectors_lost_in_a_power_cut_are_restored(tmp_path, cut_off):
     assert len(file.read_bytes()) >= 20 * 32
 
 
-def test_a_writer_that_reads_nothing_syncs_what_a_power_cut_has_taken(tmp_path, monkeypatch):
+def test_a_writer_that_reads_nothing_syncs_data_lost_in_a_power_cut(tmp_path, monkeypatch):
     file = lost_to_a_power_cut(tmp_path)
     tuned(monkeypatch, unsynced_bytes=0)
     with retrieval_store.Client(tmp_path) as client:
@@ -183,7 +183,7 @@ def test_a_writer_that_reads_nothing_syncs_what_a_power_cut_has_taken(tmp_path, 
         check_that_all_are_there(client.get_collection("things", embedding_function=None))
 
 
-def test_a_read_only_user_is_asked_to_open_the_store_for_writing_after_a_power_cut(tmp_path):
+def test_an_error_asks_a_read_only_user_to_open_the_store_for_writing_after_a_power_cut(tmp_path):
     file = lost_to_a_power_cut(tmp_path)
     before = file.read_bytes()
     with (

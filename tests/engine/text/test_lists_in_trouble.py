@@ -113,9 +113,7 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         assert "by trigrams" in explanation["remarks"][0]
 
 
-def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning(
-    tmp_path, monkeypatch, caplog
-):
+def test_lists_too_old_to_be_updated_are_rebuilt_without_a_warning(tmp_path, monkeypatch, caplog):
     use_trigrams(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         things = texts_of(client)

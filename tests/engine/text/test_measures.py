@@ -6,7 +6,7 @@ from retrieval_store.base.arrays import NOTHING, NOWHERE
 from retrieval_store.engine.text.inverted import Measures, measures_still_valid
 
 
-def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):
+def test_a_reader_may_measure_other_lists_during_a_step(monkeypatch):
     one = Measures((), [], NOTHING, 0, 0, NOWHERE)
     known = {"words": one}
 

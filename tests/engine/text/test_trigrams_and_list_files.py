@@ -26,7 +26,7 @@ moves = st.lists(
 
 @settings(max_examples=10)
 @given(before=moves, after=moves, needles=st.lists(texts.filter(bool), min_size=1, max_size=4))
-def test_substrings_are_found_exactly_whatever_is_written_before_and_after(before, after, needles):
+def test_substrings_are_found_exactly_after_any_writes(before, after, needles):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
         use_trigrams(patch)
         things = client.create_collection("things", embedding_function=None)
@@ -88,7 +88,7 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
     assert sum(read) <= 10, "the documents were all read again"
 
 
-def test_lists_of_words_that_were_split_otherwise_are_made_again(tmp_path, caplog):
+def test_lists_of_words_that_were_split_differently_are_rebuilt(tmp_path, caplog):
     client, things, documents = filled(tmp_path)
     word = max(documents[5].split(), key=len)
     with client:
@@ -121,7 +121,7 @@ def damages(file):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "flipped", "empty", "something else", "missing"])
-def test_damaged_lists_are_made_again(tmp_path, kind):
+def test_damaged_lists_are_rebuilt(tmp_path, kind):
     client, things, documents = filled(tmp_path)
     words = documents[5].split()
     with client:

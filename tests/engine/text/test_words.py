@@ -108,7 +108,7 @@ steps = st.lists(
 )
 
 
-def test_a_stemmer_that_is_not_installed_is_the_one_error_there_is(client, monkeypatch):
+def test_a_missing_stemmer_is_the_only_error(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "Stemmer", None)
     forget_stemmers()
     with pytest.raises(MissingDependencyError, match="retrieval-store\\[text\\]") as raised:

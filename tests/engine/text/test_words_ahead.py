@@ -99,7 +99,7 @@ def test_some_lists_are_built_during_writes_and_no_file_is_written(things, tmp_p
 
 
 @pytest.mark.parametrize("documents", [None, "long"])
-def test_without_documents_or_with_too_large_ones_there_are_none(
+def test_missing_or_too_large_documents_have_no_files_of_words(
     things, tmp_path, eager, monkeypatch, documents
 ):
     if documents:

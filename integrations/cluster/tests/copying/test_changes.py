@@ -88,7 +88,7 @@ def test_a_collection_that_takes_the_name_of_one_that_was_deleted(source, target
     assert opened(target, "one").get()["ids"] == ["x", "y", "z"]
 
 
-def test_aliases_that_the_target_lacks_are_made_and_others_stay(source, qdrant, there, tmp_path):
+def test_aliases_that_the_target_lacks_are_created_and_others_stay(source, qdrant, there, tmp_path):
     for name in ("blue", "green"):
         qdrant.create_collection(name, TWO)
     aliased(qdrant, "live", "blue")
@@ -277,7 +277,7 @@ def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
         }
 
 
-def test_a_copy_that_is_deleted_while_it_is_made_is_reported(source, there, monkeypatch):
+def test_a_copy_deleted_during_copying_is_reported(source, there, monkeypatch):
     things = few(source, "one")
     with monkeypatch.context() as patched:
         steps.before(patched, "compare_copies", lambda: there.delete_collection("one"))

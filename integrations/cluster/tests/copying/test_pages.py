@@ -22,7 +22,7 @@ def words(*indices):
     return SparseVector(np.array(indices, np.uint32), np.ones(len(indices), np.float32))
 
 
-def test_vectors_are_compared_by_id_whatever_their_places():
+def test_vectors_are_compared_by_id_in_any_order():
     matrix = np.arange(12, dtype=np.float32).reshape(4, 3)
     matrix[2] = NOTHING
     other = matrix[::-1] * np.float32(1 + 1e-7)
@@ -52,11 +52,11 @@ def test_missing_and_different_points_differ():
         (np.ones((4, 3)), np.ones((4, 2)), {*IDS}),
     ],
 )
-def test_without_a_dimension_there_is_no_vector(matrix, other, wrong):
+def test_vectors_without_dimension_are_no_vectors(matrix, other, wrong):
     assert differing(points(IDS, matrix), points(IDS, other), ROUNDED) == wrong
 
 
-def test_sparse_vectors_are_compared_too_and_a_space_that_is_not_there_differs():
+def test_sparse_vectors_are_compared_and_a_missing_space_differs():
     ones = np.ones((4, 3))
     here = points(IDS, ones, [words(1), words(2), None, words(3, 4)])
     there = points(IDS, ones, [words(1), None, None, words(3, 5)])

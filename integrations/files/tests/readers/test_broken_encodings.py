@@ -95,7 +95,7 @@ def test_bad_bytes_are_named_with_their_lines():
     assert gap == "line 4 has a byte that isn't UTF-8 (0xFC)"
 
 
-def test_a_text_with_a_mark_is_in_its_encoding_whatever_is_wrong_in_it():
+def test_a_text_with_a_byte_order_mark_has_its_encoding_even_with_invalid_bytes():
     decoded = decode(b"\xef\xbb\xbfa\x92b")
     assert decoded == ("a\ufffdb", ("line 1 has a byte that isn't UTF-8 (0x92)",))
     decoded = decode("\ufeffGröße".encode("utf-16-le")[:-1])
@@ -165,7 +165,7 @@ def test_text_that_is_valid_utf_8_by_chance_is_read_in_its_encoding(encoding, se
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
-def test_lines_in_utf_8_are_read_as_such_beside_lines_in_latin_1(share):
+def test_lines_in_utf_8_and_in_latin_1_are_both_read_correctly(share):
     line = "Die Bücherei ist geöffnet, außer an Feiertagen."
     count = int(40 * share)
     data = b"\n".join([line.encode("latin-1")] * count + [line.encode()] * (40 - count))

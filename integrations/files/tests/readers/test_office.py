@@ -411,7 +411,7 @@ def test_categories_of_a_chart_in_levels_have_the_text_of_each_level():
     ]  # fmt: skip
 
 
-def test_a_thread_of_a_sheet_is_read_once_and_older_comments_beside_it():
+def test_a_thread_of_comments_is_read_once_and_older_comments_too():
     space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     older = (
         f'<comments xmlns="{space}"><authors><author>tc=1</author><author>Ann</author></authors>'

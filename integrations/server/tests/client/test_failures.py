@@ -257,7 +257,7 @@ def test_an_iterator_reports_a_terminated_server(tmp_path):
     assert list((tmp_path / "store").glob(".*copy*")) == []
 
 
-def test_concurrent_changes_of_many_are_all_kept(served):
+def test_concurrent_updates_are_all_stored(served):
     made(served)
     url = inside.store(served).address.url
 

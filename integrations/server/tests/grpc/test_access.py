@@ -90,7 +90,7 @@ def test_an_unreadable_message_is_refused_before_a_missing_permission(locked):
     assert code(reader, "Points/Upsert", b"\xff") == "INVALID_ARGUMENT"
 
 
-def test_procedures_that_there_are_not(locked):
+def test_unknown_procedures(locked):
     assert code(with_headers(locked, api_key=FULL), "Points/Nothing") == "UNIMPLEMENTED"
     assert refusal(locked, "Points/Nothing") == ("UNAUTHENTICATED", NO_KEY)
     assert code(locked, "PointsInternal/Upsert") == "UNAUTHENTICATED"
@@ -147,7 +147,7 @@ def test_keys_are_never_logged(caplog):
     assert FULL not in caplog.text
 
 
-def test_calls_are_counted_beside_requests():
+def test_calls_and_requests_are_counted():
     import httpx
 
     with calls() as calling:

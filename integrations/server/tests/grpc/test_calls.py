@@ -69,7 +69,7 @@ def test_integers_that_a_message_cannot_hold_are_floats(empty, value):
     assert q.Value(**field_of(value)).double_value == float(value)
 
 
-def test_snapshots_are_taken_listed_and_deleted(tmp_path):
+def test_snapshots_are_created_listed_and_deleted(tmp_path):
     with calls(tmp_path / "s") as calling:
         make_collection(calling)
         snapshots = calling.snapshots

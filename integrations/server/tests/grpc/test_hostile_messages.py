@@ -199,7 +199,7 @@ def test_messages_of_the_forms_of_the_services(rpc, seed, hostile):
 @pytest.mark.property
 @settings(max_examples=100)
 @given(rpc=st.sampled_from(RPCS), seed=st.integers(0, 2**32))
-def test_bytes_that_were_made_wrong(rpc, seed, hostile):
+def test_corrupted_bytes(rpc, seed, hostile):
     draw = random.Random(seed)
     sent = bytearray(drawn(PROCEDURES[rpc].message.DESCRIPTOR, draw).SerializeToString())
     sent = sent[:4096]
@@ -225,7 +225,7 @@ def test_noise_and_nothing(hostile):
                 filled(hostile.calling)
 
 
-def test_lengths_that_are_not_there_are_refused_at_once(hostile):
+def test_impossible_lengths_are_refused_at_once(hostile):
     began = time.monotonic()
     for number in (1, 2, 3, 5):
         for size in (2**31 - 1, 2**32, 2**63):

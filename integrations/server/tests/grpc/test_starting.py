@@ -68,7 +68,7 @@ def own_channel_to(port):
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=alone)
 
 
-def test_no_port_is_taken_twice(tmp_path):
+def test_no_port_is_used_twice(tmp_path):
     with running(":memory:", grpc_port=0) as url:
         port = url.grpc_port
         words = ("serve", "--temporary", "--port", "0", "--grpc-port", port)
@@ -81,7 +81,7 @@ def test_no_port_is_taken_twice(tmp_path):
             assert code(Calls(channel), "Collections/List") == "OK"
 
 
-def test_a_port_that_there_is_not_is_refused(tmp_path):
+def test_an_invalid_port_is_refused(tmp_path):
     done = run("serve", "store", "--port", "0", "--grpc-port", "x", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert not (tmp_path / "store").exists()
@@ -133,7 +133,7 @@ def test_an_explicit_grpc_port_without_grpc_is_an_error(tmp_path):
     assert output[0] == "" and "pip install retrieval-store-server" in output[1]
 
 
-def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch):
+def test_grpc_is_off_if_the_default_port_is_in_use(tmp_path, monkeypatch):
     from retrieval_store_server import command as serve
 
     port_of = serve._grpc_port
@@ -170,7 +170,7 @@ def certificate(tmp_path_factory):
     return made, key
 
 
-def test_calls_are_made_over_tls_by_the_same_files(certificate, tmp_path):
+def test_grpc_calls_use_the_same_tls_files(certificate, tmp_path):
     made, key = certificate
     application = Application(str(tmp_path / "s"), ServerSettings(keys=("secret",)))
     listening = starting.Listening(port=0, grpc_port=0, tls_cert=made, tls_key=key)

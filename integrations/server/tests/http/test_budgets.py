@@ -53,7 +53,7 @@ def refusal(answer):
     return answer.json["status"]["error"]
 
 
-def test_pairs_are_counted_before_they_are_made(ask):
+def test_pairs_are_counted_before_they_are_created(ask):
     message = refusal(ask("POST", MATRIX, {"sample": 300, "limit": 299}))
     assert message.startswith(
         "the request needs 89,700 pairs, of which a request may have some 1,17"
@@ -62,7 +62,7 @@ def test_pairs_are_counted_before_they_are_made(ask):
     assert len(found) == 200
 
 
-def test_comparisons_are_counted_before_they_are_made(ask):
+def test_comparisons_are_counted_before_they_run(ask):
     def recommended(examples):
         recommend = {"positive": [VECTOR] * examples, "strategy": "best_score"}
         return ask("POST", QUERY, {"query": {"recommend": recommend}, "limit": 3})
@@ -151,7 +151,7 @@ def test_lists_and_objects_of_a_read_are_counted_outside_of_texts(ask):
 
 
 @pytest.mark.parametrize("text", [b'\\"', b"\\", b'\\"x', b'"\\'])
-def test_a_text_without_an_end_is_looked_at_once(ask, text):
+def test_a_text_without_an_end_is_scanned_once(ask, text):
     """In quadratic time this would never end."""
     sent = b'{"query": "' + text * 1_000_000 + b"[" * 200_000
     answer = ask("POST", QUERY, raw=sent)

@@ -321,7 +321,7 @@ def test_a_browser_learns_which_requests_an_allowed_origin_may_send(unlocked):
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_any_origin_may_be_allowed_where_there_are_keys_and_is_named_once():
+def test_any_origin_may_be_allowed_with_keys_and_is_named_once():
     """Browsers refuse a response with two headers that allow an origin, even with the same
     value."""
     with asking(cors=["*"], api_keys=[FULL]) as ask:

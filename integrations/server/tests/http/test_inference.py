@@ -135,7 +135,7 @@ NO_MODELS = [
 ]
 
 
-def test_no_body_chooses_how_a_model_is_made(ask, registered):
+def test_no_request_chooses_how_a_model_is_created(ask, registered):
     Fetching.made.clear()
     for text in NO_MODELS:
         assert query(ask, query=text, using="d").status == 400
@@ -152,7 +152,7 @@ def test_no_body_chooses_how_a_model_is_made(ask, registered):
     assert ask("POST", "/collections/t/points/count", {}).json["result"]["count"] == 0
 
 
-def test_a_server_that_trusts_its_clients_uses_all_functions_as_they_are_made_here(registered):
+def test_a_server_that_trusts_its_clients_uses_all_registered_functions(registered):
     ask = Asking(app(":memory:", trust=True))
     ask("PUT", "/collections/t", {"vectors": {"i": {"size": 2, "distance": "Dot"}}})
     image = {"image": base64.b64encode(picture(200)).decode(), "model": "fetching"}

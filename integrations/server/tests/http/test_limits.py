@@ -76,7 +76,7 @@ def test_a_body_that_is_too_large_is_refused_and_nothing_written(ask):
 @pytest.mark.parametrize(
     ("encoding", "deflate"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-def test_compressed_bodies_are_taken(ask, encoding, deflate):
+def test_compressed_bodies_are_accepted(ask, encoding, deflate):
     sent = deflate(json.dumps(point()).encode())
     assert ask("PUT", POINTS, raw=sent, content_encoding=encoding).status == 200
     assert count(ask) == 1
@@ -200,7 +200,7 @@ def test_a_queued_request_of_a_disconnected_client_is_not_started(ask):
 
 
 @pytest.mark.parametrize(("limit", "path"), [(0.1, POINTS), (30.0, f"{POINTS}&timeout=1")])
-def test_one_that_waited_too_long_is_not_begun(limit, path):
+def test_a_request_that_waited_too_long_is_not_started(limit, path):
     ask = asking(queue_seconds=limit)
 
     async def wait():

@@ -87,7 +87,7 @@ def test_collections_that_are_deleted_meanwhile_or_bound_their_readers_are_no_fa
         del store.page
 
 
-def test_paths_that_there_are_not_are_not_counted_one_by_one(ask):
+def test_unknown_paths_are_counted_together(ask):
     for i in range(20):
         ask("GET", f"/nothing/{i}")
     found = metrics_of(ask)
@@ -114,7 +114,7 @@ def test_quotas_are_none_and_none_can_be_set(ask):
     assert ask("PUT", "/quotas", {"max_disk_usage_percent": 5}).status == 400
 
 
-def test_a_page_is_served_at_dashboard_and_nothing_beside_it(tmp_path):
+def test_only_a_page_is_served_at_dashboard(tmp_path):
     folder = tmp_path / "page"
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<h1>page</h1>")

@@ -73,7 +73,7 @@ def test_each_operation_of_several_is_checked(ask):
 
 
 @pytest.mark.parametrize(("point", "status"), [(1, 400), (2, 404)])
-def test_points_that_are_looked_up_must_exist_and_then_their_vectors(ask, point, status):
+def test_referenced_points_and_their_vectors_must_exist(ask, point, status):
     body = {"query": point, "using": "a", "lookup_from": {"collection": "other", "vector": "x"}}
     answer = ask("POST", "/collections/c/points/query", body)
     assert answer.status == status

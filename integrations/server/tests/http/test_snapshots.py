@@ -89,7 +89,7 @@ def jobs_done(ask):
 # Accepted
 
 
-def test_one_is_taken_listed_sent_and_deleted(ask):
+def test_a_snapshot_is_created_listed_downloaded_and_deleted(ask):
     name, file = taken(ask)
     (listed,) = ask("GET", f"{K}/snapshots").json["result"]
     assert listed["name"] == name and listed["size"] == len(file)
@@ -161,7 +161,7 @@ def test_one_is_recovered_by_its_name_and_by_its_path(ask, directory):
     assert path.is_file()
 
 
-def test_one_that_is_made_for_a_request_alone_is_deleted_when_it_was_sent(ask, uploads):
+def test_a_snapshot_for_one_download_is_deleted_afterwards(ask, uploads):
     answer = ask("GET", f"{K}/shards/0/snapshot")
     assert answer.status == 200
     assert upload(ask, answer.body).status == 200

@@ -30,7 +30,7 @@ def answered(url):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, workers):
+def test_sigterm_ends_a_server_and_deletes_a_temporary_store(tmp_path, workers):
     with served("--temporary", "--workers", workers, cwd=tmp_path) as (process, url):
         assert answered(url).status_code == 200
         (store,) = tmp_path.glob("retrieval-store-*")
@@ -141,7 +141,7 @@ def test_invalid_certificate_files_are_refused_before_listening(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_port_that_there_is_not_is_refused(tmp_path):
+def test_an_invalid_port_is_refused(tmp_path):
     done = run("serve", "store", "--port", 65_536, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"65535" in done.stderr

@@ -313,7 +313,7 @@ def test_a_damaged_message_is_refused_or_means_something(message, data):
         check_arguments(method.decode_arguments(bytes(sent)))
 
 
-def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatch):
+def test_a_message_with_very_many_lists_is_refused_before_they_are_created(monkeypatch):
     monkeypatch.setattr(codec, "MAX_CONTAINERS", 1_000)
     text = "[" * 2_000  # is one text
     assert codec.unpack_message(b"".join(codec.pack_message([text])))[0] == [text]
@@ -339,7 +339,7 @@ def test_a_message_of_another_release_is_refused_with_the_reason():
         unpack_message(b"rsw1" + b"".join(pack_message(1))[4:])
 
 
-def test_arrays_that_are_not_there_are_refused():
+def test_impossible_arrays_are_refused():
     for described in (
         [["<f4", [2**63]]],
         [["<f4", [2**40, 2**40]]],

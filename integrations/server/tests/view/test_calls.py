@@ -97,7 +97,7 @@ def test_records_are_counted(things):
     assert asked(views, "count", where_document=document, **at) == {"count": 10, "whole": True}
 
 
-def test_a_record_comes_with_its_vector_and_those_that_are_near(things):
+def test_a_record_is_returned_with_its_vector_and_neighbours(things):
     views, collection, matrix = things
     answer = asked(views, "record", collection=str(collection.id), key="s:p7", neighbours=3)
     record = answer["record"]

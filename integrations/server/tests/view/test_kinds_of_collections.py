@@ -102,7 +102,7 @@ def test_each_space_can_be_queried(views, several):
     assert ids(vector=[0, 1], where={"n": {"$lte": 2}}) == ["2", "1"]
 
 
-def test_an_unknown_space_is_refused_with_those_that_there_are(views, several):
+def test_the_error_about_an_unknown_space_lists_the_spaces(views, several):
     with pytest.raises(InvalidArgumentError, match="space is 's'.*'d', 'm'"):
         asked(views, "query", vector=[1, 0], space="s", **several)
     with pytest.raises(InvalidArgumentError, match="no dense or multi vector space"):
@@ -183,7 +183,7 @@ with retrieval_store.Client(sys.argv[1], read_only=True) as client:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
 
 
-def test_a_function_of_a_program_cannot_be_made(client):
+def test_a_function_of_a_program_cannot_be_created(client):
     collection = client.create_collection(
         "own", embedding_function=lambda input: np.ones((len(input), 2))
     )

@@ -114,7 +114,7 @@ def test_many_categories_end_with_all_others_and_a_missing_value_has_none(client
     assert np.isnan(colors[-3]) and names[int(colors[-2])] == "other" and colors[-1] == 0
 
 
-def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster, monkeypatch):
+def test_a_cluster_is_counted_page_by_page_until_the_timeout(cluster, monkeypatch):
     collection, _ = filled(cluster)
     points = inside.store(cluster).points(str(collection.id))
     by_the_server = filter_of({"n": {"$gte": 20}})

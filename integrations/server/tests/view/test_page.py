@@ -114,7 +114,7 @@ def test_without_the_token_nothing_is_revealed(page):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_name_that_was_made_to_lead_here_is_refused_even_with_the_token(page):
+def test_a_foreign_host_name_is_refused_even_with_the_token(page):
     for host in ("evil.example", "127.0.0.1.evil.example", "192.168.0.2", ""):
         assert api(page, "store", host=host).status == 403
         assert page("GET", "/view", host=host).status == 403
@@ -127,7 +127,7 @@ def test_a_page_of_another_origin_is_refused_even_with_the_token(page):
     assert api(page, "store", origin="http://localhost").status == 200
 
 
-def test_no_other_file_is_served_beside_the_page(page):
+def test_only_the_files_of_the_page_are_served(page):
     for method, path in (
         ("GET", "/"), ("GET", "/collections"), ("GET", "/metrics"), ("GET", "/healthz"),
         ("PUT", "/collections/new"), ("POST", "/retrieval-store/v1/store/page"),
@@ -137,7 +137,7 @@ def test_no_other_file_is_served_beside_the_page(page):
         assert answer.status == 404, path
 
 
-def test_a_served_store_offers_the_page_beside_its_api():
+def test_a_served_store_serves_the_page_and_the_api():
     from retrieval_store_server import app
 
     with retrieval_store.Client() as client:

@@ -41,7 +41,7 @@ def test_it_equals_the_collections_own_result(ask):
     ]
 
 
-def test_a_passage_is_looked_for_as_it_is_and_else_by_its_words(ask):
+def test_a_passage_is_searched_literally_and_otherwise_by_its_words(ask):
     why, _, _ = ask
     reasons = why(containing="number 33")
     assert [one["id"] for one in reasons["reasons"]] == ["p33"] and reasons["note"] is None

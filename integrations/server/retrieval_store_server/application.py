@@ -351,8 +351,8 @@ class Application:
         is_large: bool = False,
         size: int = 0,
     ) -> Answer:
-        """The response that `work` returns, which is called in a thread. If it also returns a job,
-        the job runs after the response was sent. size: the size of the body in bytes."""
+        """Call `work` in a thread, and return its response. If `work` also returns a job, the job
+        runs after the response was sent. size: the size of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         timeout: float | None = call.timeout
         seconds = min(timeout or longest, longest)

@@ -239,7 +239,8 @@ def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
 
 
 def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool) -> Bound:
-    """The condition that a value is a list, or that it isn't a list, depending on the reading."""
+    """The condition that the value of a key is a list if `reading` needs a list, or that it is no
+    list if `reading` needs a single value; True if `reading` takes both."""
     if reading not in IN_LISTS:
         return True
     noted = is_list(name, indexes)

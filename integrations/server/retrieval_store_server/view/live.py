@@ -61,7 +61,7 @@ class ViewedCollection:
 
 
 class Views:
-    """The access of the displayed pages to a store. session: the session of the store, which the
+    """Reads a store for the pages that show it. session: the session of the store, which the
     caller closes. trust: whether stored embedding functions can be created that access hosts and
     files. image_root: the folder with the files that the page can show, None to show no file."""
 

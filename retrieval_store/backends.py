@@ -348,6 +348,7 @@ class StoredCollection:
         return StoredCollection(self.session, self.session.store.fork(self._id, name).id)
 
     def open_copy(self) -> "AbstractContextManager[PointsBackend]":
-        """A context manager that yields the current points in a temporary copy, which it deletes at
-        the end. On a cluster it yields the points themselves, which others may change or delete."""
+        """A context manager that yields a temporary copy of the current points, and deletes the
+        copy at the end. On a cluster it yields the points themselves, which others may change or
+        delete."""
         return self.session.store.open_copy(self._id)

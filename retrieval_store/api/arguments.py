@@ -46,8 +46,8 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 class Default(Enum):
-    """The type of the default value of `embedding_function`, which shows that the caller passed no
-    function."""
+    """The type of the default value of `embedding_function`. The default value shows that the
+    caller passed no function."""
 
     DEFAULT = "default"
 

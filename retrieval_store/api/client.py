@@ -273,10 +273,10 @@ class Client:
                 is True, their indices are weighted by idf.
             metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
             embedding_function: a callable, or the name of a registered function that needs no
-                settings, such as "minilm". If it is left out, the default function (wordllama);
-                None for no function. If no distance is set, a function that is passed sets it by
-                its `default_space()`, which is "cosine" for all functions of this package.
-                Otherwise the distance is "l2", the squared Euclidean distance.
+                settings, such as "minilm". The default is wordllama; None means no function. If no
+                distance is set, the passed function sets it by its `default_space()`; all functions
+                of this package set "cosine". Without such a function, the distance is "l2", the
+                squared Euclidean distance.
             data_loader: loads the data at uris, for example `ImageLoader()`.
             get_or_create: return an existing collection, as `get_or_create_collection` does.
             check_model: False to accept another embedding function than the one with which an

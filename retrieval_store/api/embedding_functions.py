@@ -419,8 +419,8 @@ def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
 
 def _is_as_before(function: Embeds, stored: Spec) -> bool:
     """Whether the stored specification describes the passed adapter itself. (Earlier versions
-    stored the adapter's specification. Now that of the wrapped function is stored, which computes
-    the vectors.)"""
+    stored the adapter's specification. Now the specification of the wrapped function is stored,
+    because the wrapped function computes the vectors.)"""
     if innermost(function) is function:
         return False
     adapter = _spec_of_one(function)

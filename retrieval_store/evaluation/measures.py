@@ -559,7 +559,7 @@ class Evaluation:
 
 
 def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]:
-    """The mean of each column of `values`, which is (q, m), with its bootstrap interval."""
+    """The mean of each column of `values`, (q, m), with its bootstrap interval."""
     means, ends = values.mean(axis=0), intervals_of_means(values, confidence, seed)
     return [Estimate(mean, *end) for mean, end in zip(means.tolist(), ends.tolist(), strict=True)]
 

@@ -145,7 +145,7 @@ def _floats(items: Sequence[Any]) -> list[Any]:
 
 
 def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]:
-    """A function that converts items with `read`, which is called once for each distinct string.
+    """A function that converts items with `read`. `read` is called once for each distinct string.
     Items that aren't strings become None."""
 
     def all_read(items: Sequence[Any]) -> list[Any]:

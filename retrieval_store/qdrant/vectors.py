@@ -82,7 +82,8 @@ def column_of(
 
 
 def _as_floats(value: Any) -> Matrix:
-    """Numbers as float32. Numbers that are too large become infinite, which later checks refuse."""
+    """Numbers as float32. Numbers that are too large become infinite, and later checks refuse
+    infinite numbers."""
     with np.errstate(over="ignore"):
         return np.array(value, np.float32, order="C")
 

@@ -407,7 +407,7 @@ def _id_of(document: str) -> str:
 
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
-    """Those of the ids whose records match a filter."""
+    """The ids whose records match a filter."""
     return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 

@@ -118,8 +118,8 @@ def _is_number(path: PayloadPath, value: float) -> Bound:
 
 
 def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
-    """The condition that a point has one of the counted values, which must all be of one kind.
-    is_counted: whether the server has counted them."""
+    """The condition that a point has one of the counted values. All counted values must be of one
+    kind. is_counted: whether the server has counted them."""
     if not is_counted:
         return any_of([_is_number(path, float(value)) for _, value in counts])
     values: list[Any] = [value for _, value in counts]

@@ -233,8 +233,8 @@ def _bound_of_value(
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
     """Whether the superset for a leaf contains a condition that excludes lists. The superset lacks
-    that condition for lists within lists, whose positions aren't recorded. It also lacks it for a
-    user's own condition (`as it is`), which may be meant for lists."""
+    that condition for lists within lists, because their positions aren't recorded. It also lacks it
+    for a user's own condition (`as it is`), which may be meant for lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 

@@ -238,7 +238,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """Those of the ids that exist in the collection."""
+    """The ids that exist in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 

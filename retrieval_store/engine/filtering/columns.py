@@ -249,8 +249,8 @@ def _union(rows: Ints, other_rows: Ints) -> Ints:
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """Load those of the columns that are saved in files. One file contains all columns of a path.
-    There are no files for small collections, nor for paths of the type `JsonPath`."""
+    """Load the columns that are saved in files. One file contains all columns of a path. There are
+    no files for small collections, nor for paths of the type `JsonPath`."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
 

@@ -320,8 +320,8 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
 
 class BesideWriters:
     """Called between the steps of work that can wait. While other threads write, a call pauses, so
-    that the work gets only 1 / PART_BESIDE of the interpreter's time, which it shares with the
-    writers."""
+    that the work gets only 1 / PART_BESIDE of the interpreter's time, and the writers get the
+    rest."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
         self._access, self._check_cancelled = access, check_cancelled
@@ -660,8 +660,8 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     """Load the index of a space from its file if the file has many more vectors than the index in
     memory. The space must be large enough to benefit from an index. at_once: whether to load it
     now; otherwise it is loaded only when queries have lost as much time without it as loading
-    takes. waits: whether to wait for another thread that is loading or filling the index, which can
-    take minutes. If False, this call loads nothing while that thread works."""
+    takes. waits: whether to wait for another thread that is loading or filling the index. The wait
+    can take minutes. If False, this call loads nothing while that thread works."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, because forks and the emptying of the log wait for its end.

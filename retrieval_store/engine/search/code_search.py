@@ -34,8 +34,8 @@ from retrieval_store.indexes.quantized import (
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
     """The codes of the vectors that fulfil a filter, copied into one block. slots: the slots of all
-    these vectors, ascending. rest: those of `slots` that have no codes. coded: how many slots of
-    the space had codes at the time of copying."""
+    these vectors, ascending. rest: the `slots` without codes. coded: how many slots of the space
+    had codes at the time of copying."""
 
     pieces: CodeSegments | None
     slots: Ints

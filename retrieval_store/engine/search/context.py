@@ -152,8 +152,8 @@ class KeptScan:
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest points that fulfil a filter, which is tested row by row. None if this query
-        must be answered in another way. allowed: the result of the filter."""
+        """The nearest points that fulfil a filter. The filter is tested row by row. None if this
+        query must be answered in another way. allowed: the result of the filter."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)

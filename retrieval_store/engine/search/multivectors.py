@@ -206,8 +206,7 @@ def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: M
 
 
 def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
-    """Those of the holders at these positions that may be among the k best, according to float32
-    scores."""
+    """The holders at these positions that may be among the k best, according to float32 scores."""
     is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
     if is_few or metric == "l1":
         return places

@@ -331,7 +331,7 @@ class _DenseSearch:
         self._open.keep_search(context.allowed, search_key(self._near, context.k), kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
-        """Answer those of the remaining queries that a scan of codes can answer."""
+        """Answer the remaining queries that a scan of codes can answer."""
         from retrieval_store.engine.search.code_search import by_codes, code_pass
 
         assert self._coded is not None

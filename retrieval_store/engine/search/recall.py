@@ -363,7 +363,7 @@ class Measurement:
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
-        """Those of the vectors whose scores can be bounded."""
+        """The vectors whose scores can be bounded."""
         good = [is_safe_length(length := length_of(vector)) and length > 0 for vector in vectors]
         return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
 

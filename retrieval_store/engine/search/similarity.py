@@ -252,7 +252,7 @@ Combine: TypeAlias = Callable[[Floats], Floats]
 
 
 def best_of(scores: Floats, k: int) -> Ints:
-    """The positions of the k greatest scores and of some more, which the caller then ranks exactly;
+    """The positions of the k greatest scores and of some more. The caller then ranks these exactly;
     NaN ranks last."""
     most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
     if len(scores) <= most:

@@ -377,7 +377,7 @@ Condition: TypeAlias = Numbered | Listed | Terms
 @dataclass(frozen=True, slots=True)
 class RowTest:
     """A condition on rows, with its form for the compiled part. record: the nodes of the condition
-    in that form, which point into the condition's arrays."""
+    in that form; they point into the condition's arrays."""
 
     condition: Condition
     record: Bytes
@@ -422,7 +422,7 @@ class RowFilter:
     """A filter of slots. A slot passes if its row fulfils both `bits` and `test`. If `bits` or
     `test` is None, all rows fulfil it. row_of_slot: (slots,), negative for slots without a row.
     bits: a bit for each row, packed 8 to a byte. test: a test of rows. record: the filter in the
-    form that the compiled part reads, which points into the filter's arrays."""
+    form that the compiled part reads; it points into the filter's arrays."""
 
     def __init__(
         self, row_of_slot: CowArray, bits: Bytes | None, test: RowTest | None = None

@@ -81,7 +81,7 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The sections of the best of several alternatives, which is usually the plain text. A
+        """The sections of the best of several alternatives. Usually the plain text is the best. A
         later alternative, such as HTML, is better if it has more than twice as many words."""
         known = len(self.gaps)
         best: list[Section] = []

@@ -346,7 +346,7 @@ class _DocumentReader:
             yield "\n" + markdown_table([*self._rows(table)])
 
     def _controls(self, forms: Any) -> Iterator[str]:
-        """The texts that form fields display, which are their labels and values."""
+        """The labels and values that form fields display."""
         for element in forms.iter():
             texts = [element.get(attribute("form", name)) for name in _CONTROL_TEXTS]
             texts += [all_text(element)] if local_name(element) in ("textarea", "p") else []

@@ -280,7 +280,7 @@ def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Mes
 
 
 def done(kind: type[Message]) -> Callable[[bool, float], Message]:
-    """A function that makes a response of this type, which says whether an operation was
+    """A function that makes a response of this type. The response says whether an operation was
     executed."""
     return lambda result, seconds: kind(result=result, time=seconds)
 

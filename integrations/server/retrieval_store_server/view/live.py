@@ -99,7 +99,7 @@ class Views:
 
     @property
     def watching(self) -> "Watching":
-        """The object that detects changes, which all pages share."""
+        """The object that detects changes. All pages share it."""
         with self._lock:
             if self._watching is None:
                 self._watching = Watching(lambda: self.store)

@@ -470,10 +470,10 @@ def _are_adapters_of_one_model(*specs: Spec) -> bool:
 
 
 def _may_be_same(requested: Spec, stored: Spec) -> bool:
-    """Whether two specifications may describe the same function. Those of registered functions must
-    agree in everything. Other functions are compared by the name of the model (without its
-    publisher), or else by their own name. Settings that decide the vectors are compared if both
-    specifications have them."""
+    """Whether two specifications may describe the same function. Specifications of registered
+    functions must agree in everything. Other functions are compared by the name of the model
+    (without its publisher), or else by their own name. Settings that decide the vectors are
+    compared if both specifications have them."""
     specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}

@@ -150,7 +150,7 @@ class RecordColumns:
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
-        """Those of the columns `names` that are metadata keys."""
+        """The columns in `names` that are metadata keys."""
         if self.metadata is not None:
             return [name for name in self.metadata if name != "metadata"]
         fields = {*self.column_by_field.values()}

@@ -333,10 +333,10 @@ CALLS = {
     "get, a page in the middle": "the same, from the middle",
     "get, rare value": "`get` by a value that five points have",
     "get, $regex": "`get` by a new `$regex`",
-    "get, the same $regex": "… that comes again",
+    "get, the same $regex": "… that was used before",
     "get, $contains": "`get` by a new `$contains`",
     "query": "`query`",
-    "query, 27 %": "… under a filter of 27 % that comes again",
+    "query, 27 %": "… under a filter of 27 % that was used before",
     "query, new filter": "… that is new",
     "query, text": "`query`, text",
 }

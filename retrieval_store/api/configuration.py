@@ -121,10 +121,10 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
 
 
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
-    """The settings that the configuration and the metadata name, in one dict. The dict has the
-    settings of the HNSW index under their own names; under "index" it has another kind of index.
-    Raises InvalidArgumentError for an invalid setting, and ConflictError if configuration and
-    metadata contradict each other."""
+    """The settings that the configuration and the metadata name, in one dict. Each setting of the
+    HNSW index is a key of the dict. An index of another kind is under the key "index". Raises
+    InvalidArgumentError for an invalid setting, and ConflictError if configuration and metadata
+    contradict each other."""
     settings = _from_configuration(configuration)
     for key, name in IN_METADATA.items():
         if metadata and key in metadata:

@@ -71,7 +71,7 @@ class Whether:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """The result of a function of one number, the value of `term`."""
+    """The result of a function of one argument. The argument is the value of `term`."""
 
     function: Unary
     term: "Formula"

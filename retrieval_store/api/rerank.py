@@ -53,8 +53,8 @@ class Reranking:
         ]
 
     def moves(self, hits: Sequence[Hits]) -> list[list[Moved]]:
-        """For each query the old and new positions of all hits that the re-ranker read, best
-        first."""
+        """For each query, the old and the new position of each hit that the re-ranker read. The
+        hits are in their new order."""
         return [
             _moves_of(query_hits, *self._order(text, query_hits))
             for text, query_hits in zip(self.texts, hits, strict=True)

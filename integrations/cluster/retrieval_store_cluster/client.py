@@ -586,8 +586,8 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """A blocking client for an asynchronous client, if an event loop waits for this call. Any other
-    client is returned unchanged."""
+    """A blocking client that wraps an asynchronous client, if the current thread works for an event
+    loop that awaits its result. Otherwise the client itself."""
     is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
 

@@ -560,8 +560,9 @@ class Measurement:
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """The number of standard errors that reaches the target for every kind of questions, with a
-    margin for unmeasured kinds."""
+    """How many standard errors searches must allow for, so that the recall of every kind of
+    questions is at least `target`. The number includes a margin for unmeasured kinds. needed: for
+    each kind, how many standard errors each measured question needs."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)

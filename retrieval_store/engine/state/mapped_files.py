@@ -79,8 +79,9 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def writer(
         self, view: V_contra, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """A function that writes the file, and returns the first pk that isn't in it. None if there
-        is no room for the file. check_cancelled: called regularly; it can raise."""
+        """A function that takes a path, writes the file there, and returns the first pk that isn't
+        in the file. If there is no room for the file, the result is None instead of a function.
+        check_cancelled: called regularly; it can raise."""
         raise NotImplementedError
 
     def read_saved(self, view: V_contra) -> T_co | None:

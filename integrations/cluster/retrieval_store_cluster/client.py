@@ -118,7 +118,7 @@ class ServerFailure:
 
 
 def failure_of(error: BaseException) -> ServerFailure:
-    """The failure that an exception of the client represents."""
+    """The failure that an exception of qdrant-client represents."""
     match error:
         case UnexpectedResponse():
             pause = _seconds(error.headers.get("retry-after"))
@@ -226,7 +226,8 @@ class Understood:
 
 
 def understand(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
-    """The failure of a method with its meaning, from the first rule that matches."""
+    """The failure of a call of this method, with the meaning that the first matching rule gives it.
+    words: the caller's words for the message."""
     fitting = (
         (meaning, match.groupdict())
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
@@ -400,10 +401,10 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
-    """A qdrant-client for each node of a cluster. One client is called until it fails; then the
-    next one is called. places: the address of each client, for messages. make: creates new clients
-    in a forked process; None if the caller owns the clients. takes_arrays: whether vectors can be
-    written as arrays."""
+    """The clients of a cluster: a QdrantClient for each node. One client is called until it fails;
+    then the next client is called. places: the address of each client, for messages. make: a
+    function that creates new clients in a forked process; None if the caller owns the clients.
+    takes_arrays: whether the clients accept vectors as arrays."""
 
     def __init__(
         self,
@@ -452,11 +453,11 @@ class Nodes:
 
 
 class Cluster:
-    """Calls a cluster, and names it in messages. Every call can be repeated: ids of new points come
-    from this package, and a write contains all data that it replaces. The first call checks the
-    server's version, and raises ClusterError if it is older than 1.18. leads_to: a value that
-    distinguishes a caller's client from clients of other servers; messages never contain this
-    value."""
+    """Calls a cluster, and names the cluster in error messages. Every call can be repeated: ids of
+    new points come from this package, and a write contains all data that it replaces. The first
+    call checks the server's version, and raises ClusterError if it is older than 1.18. leads_to: a
+    value that distinguishes a caller's client from clients of other servers; messages never contain
+    this value."""
 
     def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
         self._nodes, self._words, self.leads_to = nodes, words, leads_to
@@ -569,8 +570,8 @@ class Cluster:
 
 
 class BlockingClient:
-    """Wraps an AsyncQdrantClient of the caller. Its calls run on the client's event loop, while
-    threads of an `AsyncClient` wait for them."""
+    """Makes the methods of a caller's AsyncQdrantClient callable from the threads of an
+    `AsyncClient`. Each call runs on the event loop of that client, while the thread waits."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
@@ -612,8 +613,8 @@ def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:
-    """For a client that this package has created: the words with which error messages describe its
-    timeout."""
+    """The words with which error messages describe the API key and the timeout of a client that
+    this package has created."""
     within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
     limit = f"{within} (timeout= of Client says how long)"
     return {"credential": "api_key= of Client", "limit": limit}
@@ -639,8 +640,8 @@ def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
 
 
 def _outcome(method: str, met: Sequence[Understood]) -> str:
-    """For a call whose attempts have all failed: a sentence about what it may have changed on the
-    server."""
+    """The end of the error message for a call whose attempts have all failed: what the call may
+    have changed on the server. Empty for a read."""
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)

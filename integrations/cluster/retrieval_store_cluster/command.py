@@ -85,8 +85,8 @@ def copy(
 
 @contextmanager
 def _open_local_mode(directory: str) -> "Iterator[Client]":
-    """A context manager that yields a client with the collections that qdrant-client's local mode
-    has stored in a directory."""
+    """A context manager that yields a `Client` for a directory in which qdrant-client's local mode
+    stores collections."""
     from retrieval_store import Client
 
     with needing("local mode", "qdrant-client", "[qdrant]"):
@@ -96,8 +96,8 @@ def _open_local_mode(directory: str) -> "Iterator[Client]":
 
 
 def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
-    """Raise NotFoundError if no collection has one of these names. Called before the target is
-    created."""
+    """Raise NotFoundError if one of these names is not the name of a collection. Called before the
+    target is created."""
     known = client.stats()["by_collection"] if names else {}
     for name in names:
         if name not in known:
@@ -106,7 +106,8 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """A context manager: after an interrupt it prints that the data copied so far is not lost."""
+    """A context manager that prints, after an interrupt, that the points copied so far are not
+    lost."""
     try:
         yield
     except KeyboardInterrupt:

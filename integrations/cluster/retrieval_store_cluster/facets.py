@@ -2,12 +2,12 @@
 the client.
 
 Qdrant counts only values in an index: a keyword index contains only strings, and numbers in a float
-index aren't counted. So the server counts only points without a list under the key. Each of them
-has one value, so the sum of the counts is compared with the number of these points. The client
-reads points with values of other kinds, or with lists.
+index aren't counted. So the server counts only points without a list under the key. Each of these
+points has one value, so the sum of the counts is compared with the number of these points. The
+client reads points with values of other kinds, or with lists.
 
 The server may be unable to count by an index of numbers. If there are only a few distinct numbers,
-the client queries for one number after the other, and for how many points have it.
+the client queries for one number after the other, and counts the points with each number.
 """
 
 from collections import Counter
@@ -33,9 +33,9 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 def count_by_server(
     collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
-    """Let the server count the values at a path, for points within a bound. Also returns the bound
-    of the points whose values it did not count. presence: the condition that a point has a value at
-    the path."""
+    """Let the server count the values at a path, for the points that match a condition (`bound`).
+    Also returns the condition for the points whose values the server did not count. presence: the
+    condition that a point has a value at the path."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -119,7 +119,7 @@ def _is_number(path: PayloadPath, value: float) -> Bound:
 
 def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
     """The condition that a point has one of the counted values. All counted values must be of one
-    kind. is_counted: whether the server has counted them."""
+    kind. is_counted: whether the server has counted the values itself (`_facet`)."""
     if not is_counted:
         return any_of([_is_number(path, float(value)) for _, value in counts])
     values: list[Any] = [value for _, value in counts]

@@ -1,16 +1,18 @@
-"""Translates filter expressions into Qdrant's filters, and adapts these to a server's limits.
+"""Translates filter expressions into Qdrant's filters, and adapts these filters to a server's
+limits.
 
-Some of Qdrant's conditions have another meaning: a list matches when one of its elements does, 1.0
-isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
-two bounds, as far as Qdrant can express them. The first is a *superset* of the points that fulfil
-the expression; it is sent to the server. The second is a *subset* of these points; its complement
-is a superset of the points that fulfil the negation. The client then checks the returned points
-(`fulfils`). A condition that the index on its key doesn't support (`schema.PayloadIndexes`) isn't
-sent; only the client checks it.
+Some of Qdrant's conditions have another meaning than expressions: a list matches when one of its
+elements does, 1.0 isn't the integer 1, and numbers are stored and compared rounded (`payload`). So
+an expression becomes two bounds: conditions of Qdrant, or True for all points, or False for none.
+The first bound matches a *superset* of the points that fulfil the expression, and is sent to the
+server. The second bound matches a *subset* of these points; its complement is a superset of the
+points that fulfil the negation. The client then checks the returned points (`fulfils`). A condition
+that the index on its key doesn't support (`schema.PayloadIndexes`) isn't sent; only the client
+checks it.
 
 A server in strict mode has `StrictLimits`. A filter with too many conditions, or with too many
 values in a condition, is replaced by a weaker filter (`condition_within_limits`). All matching
-points still fulfil it, and the client checks the points for the conditions that were left out.
+points still fulfil the weaker filter, and the client checks the conditions that were left out.
 """
 
 import math
@@ -94,9 +96,10 @@ def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as two conditions. All points that fulfil `certain`
-    fulfil the expression. Any other point that fulfils the expression fulfils `doubtful`. Since
-    further points may fulfil `doubtful`, the client must check the points that fulfil it."""
+    """Two conditions that together find the points that fulfil an expression. All points that match
+    `certain` fulfil the expression. Any other point that fulfils the expression matches `doubtful`.
+    Some points that match `doubtful` may not fulfil the expression, so the client must check
+    them."""
 
     certain: Bound
     doubtful: Bound
@@ -106,10 +109,10 @@ def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
     """The parts of an expression, within the server's limits. `_bound` computes two conditions: one
-    for a superset and one for a subset of the points that fulfil the expression. If the two are
-    equal, no points are in doubt. To be comparable, both must treat lists in the same way, so both
-    contain the conditions on which values are lists. limits_now: a function that returns the
-    limits, since reading the indexes may have changed them."""
+    for a superset and one for a subset of the points that fulfil the expression. If the two
+    conditions are equal, no points are in doubt. They can only be compared if both treat lists in
+    the same way, so both contain the conditions on which values are lists. limits_now: a function
+    that returns the limits, since reading the indexes may have changed them."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -169,7 +172,8 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
-    """A bound as a filter; None if it does not restrict anything. The bound must not be False."""
+    """A bound as one of Qdrant's filters; None for True, which does not restrict anything. The
+    bound must not be False."""
     if isinstance(bound, bool):
         return None
     return models.Filter(must=[bound])
@@ -258,8 +262,8 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """Translates conditions on the values of a column for Qdrant. The result matches a superset, or
-    a subset, of the points that have a value that fulfils the condition."""
+    """Translates conditions on the values of a column into conditions of Qdrant. The result matches
+    a superset, or a subset, of the points that have a value that fulfils the original condition."""
 
     path: PayloadPath
     reading: str
@@ -292,9 +296,9 @@ class _Pushdown:
         return match if span is None else all_of([match, self._has_time(span)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
-        """Bounds of points with one of the numbers. Each number is a range, since a match with the
-        integer 1 misses 1.0. If there are many numbers, the result is one range from the least to
-        the greatest."""
+        """The bounds of points with one of the numbers, one bound for each number. A number is sent
+        as a range, since a match with the integer 1 misses 1.0. If there are many numbers, the
+        result is one range from the least to the greatest."""
         if len(numbers) > MAX_NUMBERS:
             span = Range(self.path, gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
@@ -318,9 +322,9 @@ class _Pushdown:
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
     def _between_integers(self, bounds: Mapping[str, float]) -> Bound:
-        """A range for a key with an integer index. Servers round its bounds up or down, so they are
-        sent as whole numbers. These keep their meaning even if another client converts the index to
-        floats meanwhile."""
+        """The bound for a range of numbers, if the key has an integer index. Servers round the
+        range's limits up or down, so the limits are sent as whole numbers. Whole numbers keep their
+        meaning even if another client converts the index to floats meanwhile."""
         sent = self._sides(bounds, _whole_bound)
         if sent is None:
             return False
@@ -333,9 +337,9 @@ class _Pushdown:
         limits: Mapping[str, Any],
         bound_of: Callable[[str, Any, bool], tuple[str, float] | bool],
     ) -> dict[str, float] | None:
-        """The bounds to send for named limits; on each side only the tighter bound. None if no
-        value can fulfil a limit. bound_of: a function that returns the bound to send for a limit,
-        or True for no bound."""
+        """The limits of a range to send, by their names; on each side only the tighter limit. None
+        if no value can fulfil a limit. bound_of: a function that returns the limit to send for a
+        given limit, or True for no limit."""
         sent: dict[str, float] = {}
         for name, limit in limits.items():
             bound = bound_of(name, limit, self.is_superset)
@@ -347,9 +351,9 @@ class _Pushdown:
         return sent
 
     def _require_size(self, bounds: Any) -> Bound:
-        """The bound of points with a size within bounds, as far as the server can decide that. The
-        server only knows which points have a value, since Qdrant treats an empty list as a missing
-        value. So it can't decide if the bounds include 0."""
+        """The bound of points whose size is within the given limits, as far as the server can
+        decide that. The server only knows which points have a value, since Qdrant treats an empty
+        list as a missing value. So the server can't decide if the size 0 is within the limits."""
         if is_inside(0, bounds):
             return self.is_superset
         is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
@@ -411,9 +415,9 @@ class _Pushdown:
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:
-    """The first and the last microsecond of the timestamps within the bounds; None if a bound is no
-    timestamp. Microseconds are exact enough: a server that counts nanoseconds finds the same
-    points."""
+    """The span of the timestamps within the bounds: the first microsecond, and the microsecond
+    after the last. An empty span, (0, 0), if a bound is no timestamp. Microseconds are exact
+    enough: a server that counts nanoseconds finds the same points."""
     low, stop = FIRST_TIME, LAST_TIME
     for side in ("gt", "gte", "lt", "lte"):
         text = getattr(bounds, side)
@@ -428,8 +432,8 @@ def _span_of(bounds: TextRange) -> tuple[int, int]:
 
 
 def times_between(low: int, stop: int) -> Any:
-    """A condition for timestamps from `low` to before `stop`, in microseconds. None if there are
-    none, or if Python has no such date."""
+    """A condition for timestamps from `low` to before `stop`, in microseconds. None if the span is
+    empty, or if Python has no such date."""
     if not FIRST_TIME <= low < stop <= LAST_TIME:
         return None
     since = datetime(1970, 1, 1, tzinfo=UTC)
@@ -439,9 +443,10 @@ def times_between(low: int, stop: int) -> Any:
 
 
 def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one limit. name: "gt", "gte", "lt" or "lte". If the number is stored or
-    compared rounded, the bound lies beyond the rounding, on the side of the superset or the subset.
-    True: no restriction; False: no point matches."""
+    """The name and the number of the limit to send instead of one limit of a range. name: "gt",
+    "gte", "lt" or "lte". A number that is stored or compared rounded is moved by the rounding
+    error, so that the result is a superset or a subset. True: no limit is needed; False: no point
+    matches."""
     if isinstance(limit, float) and math.isnan(limit):  # null in JSON: no bound
         return False
     if survives_rounding(limit):
@@ -459,8 +464,9 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
 
 
 def _whole_bound(name: str, limit: float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one limit on integers: a whole number, on the side of the superset or
-    the subset. True: no restriction; False: no point matches."""
+    """The name and the number of the limit to send instead of one limit on integers. The number is
+    rounded to a whole number, so that the result is a superset or a subset. True: no limit is
+    needed; False: no point matches."""
     is_lower, side = name.startswith("g"), "gte" if name.startswith("g") else "lte"
     if abs(limit) > LARGEST_INTEGER:  # servers take it for the first or the last integer
         is_beyond_all = is_lower is (limit > 0)
@@ -480,18 +486,19 @@ def _tighter(name: str, limit: float | None, other: float) -> float:
 
 
 def all_of(bounds: Sequence[Bound]) -> Bound:
-    """The conjunction of bounds."""
+    """The bound of points that are within all of these bounds."""
     return join_bounds(bounds, "must", idle=True)
 
 
 def any_of(bounds: Sequence[Bound]) -> Bound:
-    """The disjunction of bounds."""
+    """The bound of points that are within at least one of these bounds."""
     return join_bounds(bounds, "should", idle=False)
 
 
 def join_bounds(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
-    """Bounds joined in one clause, "must" or "should". idle: the bound that has no effect in this
-    clause; its opposite decides the result alone."""
+    """Bounds joined in one clause of a filter, "must" or "should". idle: the bound that has no
+    effect in this clause: True for "must", False for "should". If any bound is the opposite, the
+    result is the opposite."""
     left: list[Condition] = [bound for bound in bounds if bound is not idle]
     if any(bound is (not idle) for bound in left):
         return not idle
@@ -510,11 +517,12 @@ MAX_LEFT_OUT = 10_000  # points that a request excludes
 
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
-    """Limits of strict mode; None means no limit. query: points in one response; batch: points in
-    one write; searches: queries in one request; conditions: conditions in a filter; values: values
-    in one condition. ef: candidates of a search; exact: whether exact counts, and searches without
-    an index, are allowed. lengths: numbers in sparse vectors, by the names of the vectors in
-    Qdrant; oversampling: the factor for quantized vectors."""
+    """The limits of strict mode; None means no limit. query: the number of points in one response;
+    batch: of points in one write; searches: of queries in one request; conditions: of conditions in
+    a filter; values: of values in one condition. ef: the greatest `ef` of a search; exact: whether
+    exact counts, and searches without an index, are allowed. lengths: the number of values in
+    sparse vectors, by the names of the vectors in Qdrant; oversampling: the greatest factor for
+    quantized vectors."""
 
     query: int | None = None
     batch: int | None = None
@@ -561,8 +569,8 @@ def limits_of(strict: Any) -> StrictLimits:
 def condition_within_limits(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
-    """The part of a necessary condition that the limits allow. spare: how many further conditions
-    must still be allowed."""
+    """A condition within the limits that matches at least the points of this condition; None if
+    nothing can be sent. spare: how many further conditions must still be allowed."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _or_unlimited(limits.conditions) - spare), _or_unlimited(limits.values))
@@ -573,7 +581,7 @@ def condition_within_limits(
 
 
 def fits(bound: Bound, limits: StrictLimits) -> bool:
-    """Whether the limits allow to send a bound unchanged."""
+    """Whether the limits allow a bound to be sent unchanged."""
     conditions, values = _or_unlimited(limits.conditions), _or_unlimited(limits.values)
     return _count(bound) <= conditions and _widest(bound) <= values
 
@@ -604,7 +612,8 @@ def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """How many conditions can still be added, and how many values each can have."""
+    """How many conditions can still be added to a filter, and how many values each condition can
+    have."""
 
     conditions: int
     values: int
@@ -620,9 +629,9 @@ def _or_unlimited(limit: int | None) -> int:
 
 
 def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """The part of a bound that the room allows. With `upper` it matches at least the points of the
-    bound, otherwise at most these points. If nothing fits, the result is `upper` itself: all
-    points, or none."""
+    """A bound that fits into the room. With `upper`, the result matches at least the points of the
+    given bound, otherwise at most these points. If nothing fits, the result is `upper` itself: True
+    for all points, or False for none."""
     if isinstance(bound, bool):
         return bound
     if not isinstance(bound, models.Filter):
@@ -640,8 +649,9 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 
 
 def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool) -> list[Bound]:
-    """The terms that fit, small terms first. Leaving a term out makes a condition weaker, but never
-    wrong. needs_all: whether the terms are useless if one is left out."""
+    """The terms of a filter that fit into the room; small terms come first, unless `needs_all`.
+    Leaving a term out makes a condition weaker, but never wrong. needs_all: whether the terms are
+    useless if one of them is left out."""
     fitting: list[Bound] = []
     for term in terms if needs_all else sorted(terms, key=_count):
         fitted = _fit_bound(term, room, upper)
@@ -673,7 +683,7 @@ def _pieces(leaf: Condition, size: int) -> list[Condition]:
 
 
 def _values(leaf: Condition) -> list[Any]:
-    """The values of a condition that count for the limit of servers."""
+    """The values of a condition that a server counts for its limit of values."""
     if isinstance(leaf, models.HasIdCondition):
         return leaf.has_id
     match = getattr(leaf, "match", None)
@@ -731,8 +741,8 @@ def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
 
 
 def _span(key: str, ranges: Sequence[models.Range]) -> Bound:
-    """The range from the least bound to the greatest. A side is open if it is open in any of the
-    ranges."""
+    """One range that contains all these ranges: from the least bound to the greatest. A side is
+    open if it is open in any of the ranges."""
     lows = [span.gt if span.gte is None else span.gte for span in ranges]
     highs = [span.lt if span.lte is None else span.lte for span in ranges]
     low = None if None in lows else min(bound for bound in lows if bound is not None)

@@ -1,7 +1,8 @@
-"""Copies a collection within a cluster, point by point in Qdrant's form, without decoding.
+"""Copies a collection within a cluster, point by point in Qdrant's form, without decoding the
+points.
 
-Until all points are copied, the Qdrant collection doesn't count as a collection of this package:
-its settings are written last.
+The settings of the copy are written last. Until then, the new Qdrant collection doesn't count as a
+collection of this package.
 """
 
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ def _send(cluster: Cluster, name: str, points: list[Any]) -> None:
 
 
 def _pieces(page: list[Any], most: int) -> Iterator[list[Any]]:
-    """The points of a page, divided into requests of limited size."""
+    """The points of a page, divided into groups of limited size, one for each request."""
     points: list[Any] = []
     size = 0
     for point in page:

@@ -1,13 +1,14 @@
-"""How a filtered search traverses the graph of a Qdrant collection.
+"""Measures how a filtered search should traverse the graph of a Qdrant collection.
 
-If an index on a key is created after the graph, the graph has no links for the key. With a filter
-on a tenth of 100,000 points, a search by links alone then found one of the ten nearest. ACORN, a
-search of Qdrant, continues with the neighbours of neighbours if a point's own neighbours don't
-match. If the index existed before the graph, or the server has rebuilt the graph since, links alone
-find as many points, and ACORN takes four times as long. A server doesn't report whether there are
-links, so this is measured for each key that filters often use. Both kinds of search are run near
-some points, with filters on one value, or on a range. The result applies only to filters of the
-same form. It doesn't apply to rare values, since a server then scans all their points.
+If an index on a key is created after the graph, the graph has no links for the key. In this case, a
+search by links alone found one of the ten nearest points, with a filter on a tenth of 100,000
+points. ACORN, a kind of search in Qdrant, continues with the neighbours of neighbours if a point's
+own neighbours don't match. If the index existed before the graph, or the server has rebuilt the
+graph since, links alone find as many points, and ACORN takes four times as long. A server doesn't
+report whether there are links, so this is measured for each key that filters often use. Both kinds
+of search are run near some points, with filters on one value, or on a range. The result applies
+only to filters of the same form. It doesn't apply to rare values, since a server then scans all
+their points.
 """
 
 import logging
@@ -150,8 +151,8 @@ def _scores(
 
 
 def _filters(key: str, kind: str, values: Sequence[Any]) -> list[models.Filter]:
-    """Filters for the most frequent of the values, or for ranges of them, depending on the kind of
-    index."""
+    """Filters on the most frequent of the values, or filters on ranges of the values, depending on
+    the kind of index."""
     each = [v for value in values for v in (value if isinstance(value, list) else [value])]
     conditions: list[models.FieldCondition] = []
     if kind in EQUAL:

@@ -30,8 +30,8 @@ def open_url(
 
 
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
-    """The session of a cluster through a client that belongs to the caller, and stays open. An
-    asynchronous client is called on its own event loop."""
+    """The session of a cluster, reached through a client of the caller. Closing the session leaves
+    the client open. The calls of an asynchronous client run on its own event loop."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
     nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])

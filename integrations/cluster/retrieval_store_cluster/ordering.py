@@ -92,7 +92,8 @@ def _sort_key(order: KeyOrder, listed: ListedPoint) -> SortKey | None:
 
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
-    """All points that may match. Only the values to sort by are read."""
+    """All points that fulfil the expression. Only the keys that are needed to sort and check the
+    points are read."""
     yield from _judge_points(order, parts.certain)
     yield from _judge_points(order, parts.doubtful)
 
@@ -108,8 +109,9 @@ def _payload(order: KeyOrder) -> Any:
 
 
 def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
-    """The first points by an index of numbers, with all points that may be equal to the last of
-    them. None if there is no such index, or if dates may be among the first points."""
+    """The first points in the order of an index of numbers, and all points that may be equal to the
+    last of them. Points with a list are added. None if there is no such index, or if dates may be
+    among the first points."""
     collection, path = order.collection, order.path
     if order.count is None or order.count > MOST or not is_plain(path):
         return None
@@ -148,9 +150,9 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 
 
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
-    """Whether the needed points are among the listed ones. If so, every point that Qdrant would
-    list after `last` has a greater sort key than the last needed point, even with the error of
-    Qdrant's rounding."""
+    """Whether the needed points are certainly among the listed points. If so, every point that
+    Qdrant would list after `last` has a greater sort key than the last needed point, even with the
+    error of Qdrant's rounding."""
     assert order.count is not None
     if not order.count:
         return True

@@ -75,7 +75,7 @@ def encode_value(value: JSONValue) -> JSONValue:
 
 
 def exact_text(payload: Payload) -> str | None:
-    """JSON of the parts of a payload that Qdrant cannot preserve; None if there are none."""
+    """The parts of a payload that Qdrant cannot preserve, as JSON; None if there are none."""
     moved = {name: value for name, value in payload.items() if not _is_returned_unchanged(value)}
     return orjson.dumps(moved).decode() if moved else None
 
@@ -147,8 +147,9 @@ MICROSECONDS = "us"  # the unit of order numbers, as stored with a collection
 
 
 class Orders:
-    """Assigns order numbers to new points of a collection, from the clock, since processes on other
-    machines assign numbers too. Two processes may assign the same number."""
+    """Assigns order numbers to new points of a collection. The numbers are taken from the clock,
+    since processes on other machines assign numbers, too. Two processes may assign the same
+    number."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -194,7 +195,8 @@ class StoredPoint:
 
 
 def point_id(own: PointId) -> str:
-    """The id of a point in Qdrant: a version 5 UUID of the type and text of this package's id."""
+    """The id of a point in Qdrant: a version 5 UUID that is computed from the type and the text of
+    this package's id."""
     # Like uuid.uuid5, which takes twice as long; it is called for each point that is written or
     # read.
     name = f"{type(own).__name__}:{own}".encode()
@@ -204,9 +206,9 @@ def point_id(own: PointId) -> str:
 
 
 def ids_meant(own: PointId, is_shown: bool) -> list[str]:
-    """The ids in Qdrant of the points that a caller's id can mean; the first existing one counts.
-    An id that the caller has seen as a string, such as "7", means the string "7", or if no point
-    has this id, the integer 7."""
+    """The ids in Qdrant of the points that a caller's id can mean, the most likely first. An id
+    that the caller has seen as a string, such as "7", means the string "7", or, if no point has
+    this id, the integer 7."""
     ids = [point_id(own)]
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))
@@ -274,8 +276,8 @@ def payload_bytes(records: Iterable[Any]) -> int:
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
-    """The point in a payload of Qdrant. Raises DamagedError if this package did not write the
-    payload."""
+    """The point that a payload in Qdrant encodes. Raises DamagedError if this package did not write
+    the payload."""
     fields = payload or {}
     match fields.get(ID), fields.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:

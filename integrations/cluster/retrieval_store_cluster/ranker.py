@@ -110,9 +110,9 @@ Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and it
 
 @dataclass(slots=True)
 class ClusterTrace(Trace):
-    """Adds to the trace: the filter that was sent, the parameters of a nearest-neighbour search,
-    the number of requests, and the number of hits that were dropped because they do not fulfil the
-    whole filter."""
+    """A trace with further facts: the filter that was sent, the parameters of a nearest-neighbour
+    search, and the number of requests. `refused` is the number of hits that were dropped because
+    they do not fulfil the whole filter."""
 
     filter: models.Filter | None = None
     params: models.SearchParams | None = None
@@ -134,8 +134,8 @@ class ClusterSearch:
 
 
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
-    """The payload keys of hits to read, for the query's result, for the conditions of its steps,
-    and for other expressions."""
+    """The payload keys to read with the hits: keys for the query's result, for the conditions of
+    the query's steps, and for other expressions."""
     leaves = [leaf for step in query.steps for leaf in step.leaves]
     expressions = [*others, *(step.expression for step in (*query.steps, *leaves))]
     if isinstance(query.groups, BestOfEach):
@@ -177,8 +177,8 @@ def verified_hits(
     context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
     """For each request, the k best points that fulfil the whole expression. Points with equal
-    scores are in the order of first insertion. asked_before: the hits of the requests from
-    `first_pages`, if these were sent before.
+    scores are in the order of first insertion. asked_before: the hits of the requests that
+    `first_pages` returns, if those requests were sent before.
 
     Qdrant returns points with equal scores in an order that changes from call to call. So one more
     hit is requested. If its score equals that of the k-th hit, all points with that score are
@@ -274,8 +274,8 @@ def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[Po
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
-    """The first requests of `verified_hits`; empty if a query needs no request, or if points must
-    be counted first."""
+    """The first requests that `verified_hits` would send. Empty if no request is needed, or if
+    points must be counted first."""
     most, first = context.collection.limits.query, None
     if search.k <= PAGE:
         first = _first_round(context, search)
@@ -313,9 +313,9 @@ def _wider(
     context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
     """The limit of hits for the next request. short: the positions of the requests that need more
-    hits; needed: how many hits each of them needs. is_lacking: whether too few hits match;
-    otherwise only hits with equal scores may be missing. If the server allows no greater limit,
-    raises ClusterError if more points may match, and otherwise empties `short`."""
+    hits; needed: how many hits each of these requests needs. is_lacking: whether too few hits
+    match; otherwise only hits with equal scores may be missing. If the server allows no greater
+    limit, `short` is emptied; if more points may match, ClusterError is raised instead."""
     wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
         if is_lacking and context.collection.count(_condition(context, limit)) > limit:
@@ -341,9 +341,9 @@ def _in_order(pairs: list[Pair]) -> list[Pair]:
 
 
 def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
-    """The filter to send with this limit. If the server allows fewer hits in one response,
-    conditions are left out of the filter, so that a condition that excludes earlier hits can be
-    added."""
+    """The filter to send if `limit` hits are needed. If the server allows fewer hits in one
+    response, some conditions are left out. So there is room for a condition that excludes earlier
+    hits."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
@@ -368,8 +368,8 @@ def _in_rounds(
     context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
     """The hits of requests, if a response can contain only `most` hits. Each further request
-    excludes the hits that were found before. Apart from that, all requests have the same filter, so
-    that scores descend over all responses."""
+    excludes the hits that were found before. Otherwise its filter is the same, so that scores
+    descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     hits: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -503,7 +503,8 @@ class ClusterRanker:
         return None
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step its best points among all points that its filter allows."""
+        """For each query of a step, the query's best points among all points that the step's filter
+        allows."""
         match step.scoring:
             case NearestDense() as near:
                 return self._near(step, near)
@@ -527,9 +528,9 @@ class ClusterRanker:
         return self._collection.metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector the distances of its list of items, (n,) float64. The distance is
-        NaN for a point without a vector. Distances that are known from searches are used, and one
-        request fetches all others."""
+        """For each query vector, its distances from the items in its list, as (n,) float64. The
+        distance is NaN for a point without a vector. Distances that are known from searches are
+        used, and one request fetches all other distances."""
         known = [self._far.get((near, place), {}) for place in range(len(lists))]
         ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
         others = [
@@ -544,7 +545,8 @@ class ClusterRanker:
         ]
 
     def order(self, items: Ints) -> Ints:
-        """(n,) int64: a number for each item; the numbers ascend in the order of insertion."""
+        """(n,) int64: a number for each item. Items that were inserted later have greater
+        numbers."""
         points = [self._points_found[item] for item in items.tolist()]
         numbers = np.array([point.order for point in points], np.int64)
         order = np.argsort(numbers)
@@ -561,8 +563,8 @@ class ClusterRanker:
         return PointLabels(self._collection, self._points_found, groups.path, expression)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of each list of items. They must be in memory. The returned lists share no
-        objects."""
+        """The points of each list of items. The points must be in memory. The returned lists share
+        no objects."""
         seen: set[int] = set()
         return [self._points(items.tolist(), fields, seen) for items in each]
 
@@ -611,8 +613,8 @@ class ClusterRanker:
         ]
 
     def _points(self, items: list[int], fields: Fields, seen: set[int]) -> Points:
-        """The points of one list of items. Points that an earlier list contains are copied. seen:
-        the items of earlier lists, to which this list's items are added."""
+        """The points of one list of items. If an earlier list contains a point, the point is
+        copied. seen: the items of earlier lists, to which this list's items are added."""
         pairs = [(self._points_found[i], self._vectors[i]) for i in items]
         own = [deepcopy(pair) if i in seen else pair for i, pair in zip(items, pairs, strict=True)]
         seen.update(items)
@@ -657,8 +659,8 @@ class ClusterRanker:
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
-        """The item number of each point. Points without an item number are stored under new
-        numbers."""
+        """The item number of each point. Points that have no item number yet are stored, and get
+        new numbers."""
         for point, point_vectors in zip(points, vectors, strict=True):
             if point.id not in self._items:
                 self._items[point.id] = len(self._points_found)
@@ -667,7 +669,7 @@ class ClusterRanker:
         return np.array([self._items[point.id] for point in points], np.int64)
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
-        """The rankings by BM25, as sparse vectors of words."""
+        """The rankings by BM25, from searches with sparse vectors of words."""
         search, hits = self._prepare_search(step)
         rankings = self._by_sparse_vectors(search, hits)
         if search is None or not text.weighs_identifiers:
@@ -825,7 +827,7 @@ def _refuse(step: QueryStep) -> NoReturn:
 
 
 def _sparse_search(step: QueryStep, using: str, vectors: Sequence[SparseVector]) -> StepSearch:
-    """One request for each vector that isn't empty."""
+    """A search with one request for each vector that isn't empty."""
     requests = [
         models.QueryRequest(query=sparse(vector), using=using)
         for vector in vectors

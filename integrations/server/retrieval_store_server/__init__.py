@@ -1,13 +1,13 @@
-"""A store served over HTTP and gRPC, in Qdrant's protocols, to `Client(url=)` and to a browser.
+"""Serves a store over HTTP and gRPC: to Qdrant's clients, to `Client(url=)`, and to a browser.
 
-`application` passes requests, by the table of routes in `http`, to the methods of
-`retrieval_store.qdrant.QdrantService`; `grpc` answers calls by the same table. `native` is the
-protocol of `Client(url=)`. `client` is the store that such a client opens; the core finds it as a
-plugin by the URL's scheme. `view` is the page that displays a store. `run` starts and ends servers,
-and reads from connections. `command` has the commands `serve` and `view`, which are plugins, too.
+`http` has the table of routes. By this table, `application` passes HTTP requests, and `grpc` passes
+gRPC calls, to the methods of `retrieval_store.qdrant.QdrantService`. `native` is the protocol of
+`Client(url=)`. `client` is the store that such a client opens; the core finds `client` as a plugin
+by the URL's scheme. `view` is the page that displays a store. `run` starts and ends servers, and
+reads from connections. `command` has the commands `serve` and `view`, which are plugins, too.
 `pytest_plugin` has fixtures for users' tests, and `values` has constants and small functions. This
 package may import the public parts of the core, and `retrieval_store.extension`. starlette and
-uvicorn aren't imported before a server is made, nor gRPC before it is served.
+uvicorn are imported only when a server is made, and gRPC only when it is served.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -189,8 +189,9 @@ class Application:
         self._hear_of_end()
 
     def _hear_of_end(self) -> None:
-        """Install a signal handler that calls `begin_end`. A server waits for its running requests
-        before it ends the application, so streams and gRPC calls must end first."""
+        """Install a signal handler that calls `begin_end`. The HTTP server waits for its running
+        requests before it ends the application. So `begin_end` must end streams and gRPC calls
+        before that."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():
@@ -351,8 +352,9 @@ class Application:
         is_large: bool = False,
         size: int = 0,
     ) -> Answer:
-        """Call `work` in a thread, and return its response. If `work` also returns a job, the job
-        runs after the response was sent. size: the size of the body in bytes."""
+        """Call `work` in a thread, and return the response that `work` makes. If `work` also
+        returns a job, run the job after the response was sent. size: the size of the body in
+        bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         timeout: float | None = call.timeout
         seconds = min(timeout or longest, longest)
@@ -378,7 +380,8 @@ class Application:
         return answer  # type: ignore[no-any-return]
 
     def _do_later(self, job: Job) -> None:
-        """Run a job after the response was sent. Raises BusyError if too many jobs are waiting."""
+        """Run a job in the background, after the response was sent. Raises BusyError if too many
+        jobs are waiting."""
         if self._left >= MAX_JOBS_LEFT:
             raise BusyError
 

@@ -1,4 +1,6 @@
-"""The commands that serve a store: `serve`, over HTTP and gRPC, and `view`, to a browser."""
+"""The commands that serve a store: `serve` serves it over HTTP and gRPC, and `view` shows it in a
+browser.
+"""
 
 import os
 import secrets
@@ -23,7 +25,7 @@ CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
 class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """The type of the option for the number of processes that serve. "auto" becomes 0."""
+    """The type of the option `--workers`: the number of processes that serve. "auto" becomes 0."""
 
     name = "number"
 
@@ -167,8 +169,8 @@ def serve(
 
 
 def _grpc_port(option: str | None, host: str) -> int | None:
-    """The port for gRPC; 0 for any free port, None for no gRPC. If the default port is taken, only
-    HTTP is served."""
+    """The port for gRPC. 0 means that the system chooses a free port, and None that gRPC is not
+    served. gRPC is not served either if the default port is in use, or if gRPC isn't installed."""
     if option in ("none", "0"):
         return None
     if option is not None:

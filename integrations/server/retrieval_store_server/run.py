@@ -57,8 +57,8 @@ LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which ar
 
 
 class _Parser(HttpRequestParser):
-    """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end such a
-    request after its head, and read the body as the next request."""
+    """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end a request
+    with an upgrade header after its head, and read the body as the next request."""
 
     def __init__(self, protocol: "Protocol") -> None:
         super().__init__(protocol)
@@ -81,8 +81,8 @@ class _Parser(HttpRequestParser):
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, with limits for the URL, headers and trailers of a request, and for the
-    time in which the head must arrive. uvicorn itself stores any number of them, and waits forever,
-    before the application can check a key."""
+    time in which the head must arrive. Without these limits, uvicorn stores any number of headers
+    and waits forever, before the application can check a key."""
 
     _is_in_head = False
     _unended = 0  # bytes since a complete head, or a part of a body
@@ -154,8 +154,8 @@ class Protocol(HttpToolsProtocol):
         self._wait_no_more()
 
     def _check_host(self) -> None:
-        """Refuse a request that does not name exactly one host, since a proxy in front of this
-        server may have used another of the hosts."""
+        """Refuse a request that names several hosts, since a proxy in front of this server may have
+        used another of these hosts."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if self.url[:1] not in (b"/", b"*"):  # an absolute URL, as sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
@@ -203,10 +203,10 @@ _OF_CYCLE = (
 
 
 class WholeExchange:
-    """Receives a whole request, and sends a whole response, through fields of uvicorn's cycle.
-    ASGI's messages would take a system call for each part of a response. If a release of uvicorn
-    has a cycle with other fields, this class does nothing, and the server uses ASGI's messages.
-    hold: see `Protocol.hold`."""
+    """Receives a whole request, and sends a whole response, through the fields of uvicorn's
+    `RequestResponseCycle`. ASGI's messages would take a system call for each part of a response. If
+    a release of uvicorn has other fields, this class does nothing, and the server uses ASGI's
+    messages. hold: see `Protocol.hold`."""
 
     __slots__ = ("_cycle", "_fits", "hold")
 
@@ -290,8 +290,9 @@ class ApplicationFactory:
 
 
 def tune_collector() -> None:
-    """Make full garbage collections rare, for a process that only serves. Parsing a body with a
-    thousand vectors would cause several, which take a third of the parsing time."""
+    """Make full garbage collections rare, for a process that only serves. Otherwise, parsing a body
+    with a thousand vectors would cause several collections, which take a third of the parsing
+    time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -351,10 +352,11 @@ def serve(
     workers: int,
     announce: Callable[[str, str | None], object],
 ) -> None:
-    """Serve a store until SIGINT or SIGTERM ends the process. Running requests then get 30 seconds,
-    and the store is closed. announce: a function that is called with the URL, and with the address
-    for gRPC if it is served, once both accept requests. Raises InvalidArgumentError for invalid
-    combinations, StorageError if the server cannot listen, and the errors of opening a store."""
+    """Serve a store until SIGINT or SIGTERM ends the process. At the end, running requests get 30
+    seconds to complete, and the store is closed. announce: a function that is called once the
+    server accepts requests, with its URL, and with the address for gRPC if gRPC is served. Raises
+    InvalidArgumentError for arguments that cannot be combined, StorageError if the server cannot
+    listen, and the errors of opening a store."""
     if workers > 1 and store == IN_MEMORY:
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
@@ -389,7 +391,7 @@ def view(
 ) -> None:
     """Serve the page that displays a store, and nothing else, to this machine only, until the
     process ends. client: a client of the store, which the caller closes. announce: a function that
-    is called with the URL of the page once it accepts requests. Raises the errors of `serve`."""
+    is called with the URL of the page once the page can be opened. Raises the errors of `serve`."""
     application = Application(client, settings, OF_VIEW)
     _run(application, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
@@ -413,9 +415,9 @@ def serve_asgi(application: Any, listening: Listening, announce: Callable[[str],
 
 
 class Guard:
-    """Guards another ASGI application and serves it, as `retrieval-store serve` does. Requests need
-    a key from the environment. If there are no keys, requests are admitted by their host name and
-    origin."""
+    """Serves another ASGI application, and protects it as `retrieval-store serve` protects a store.
+    Requests need one of the keys in the environment variables. If there are no keys, requests are
+    admitted by their host name and origin."""
 
     def __init__(self, host: str, *, read_only: bool = False) -> None:
         """Read the keys from the environment.
@@ -446,8 +448,9 @@ class Guard:
         return self._gate.may(headers_of(scope), "write")
 
     def budget(self) -> Budget:
-        """The time and memory budget of one call that reads, as a context manager around the call.
-        Another thread sets its attribute `is_stopped` to True once nobody waits for the result."""
+        """A budget of time and memory for one call that only reads; the call runs in the budget's
+        `with` block. Once nobody waits for the result, another thread stops the call by setting the
+        budget's attribute `is_stopped` to True."""
         limits = self._limits
         return Budget(
             limits.request_seconds,
@@ -631,7 +634,7 @@ def _listen_on_same_port(family: int, address: Any) -> socket.socket:
 
 def _bind_for_workers(listening: Listening) -> socket.socket:
     """The bound socket that several processes receive. SO_REUSEPORT lets any server of the same
-    user bind the same port, so it is first checked that the port is free."""
+    user bind the same port, so this function first checks that the port is free."""
     if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't distribute connections
         return _listening_socket(listening)
     with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
@@ -663,10 +666,10 @@ def _bind_to(host: str, port: int, option: int) -> socket.socket:
 @contextmanager
 def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
     """A context manager that reserves a port for gRPC, for this process and its workers; yields
-    None if gRPC is not served. In each process, gRPC opens its own sockets. By SO_REUSEPORT they
-    share the port with a socket of this process, which does not listen. Since SO_REUSEPORT lets any
-    server of the same user bind the port, it is first checked that the port is free. shared:
-    whether several processes listen at the port."""
+    None if gRPC is not served. In each process, gRPC opens its own sockets. Through SO_REUSEPORT,
+    these sockets share the port with a socket of this process, which does not listen. SO_REUSEPORT
+    lets any server of the same user bind the port, so this function first checks that the port is
+    free. shared: whether several processes listen at the port."""
     if listening.grpc_port is None:
         yield None
         return

@@ -2,8 +2,8 @@
 
 If both stores are on disk, the collection's files are copied in the state of one moment, and become
 a collection of the target atomically. Otherwise a `Transfer` copies the points in pages (`pages`).
-It reads the points of a cluster page by page, and those of any other source from a private copy of
-one state. It resumes where an earlier transfer was interrupted.
+If the source is a cluster, the transfer reads the cluster itself. Otherwise it reads a private copy
+of the source, in one state. A transfer resumes where an earlier transfer was interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -194,7 +194,7 @@ class CollectionCopy:
 
     @property
     def _points(self) -> PointsBackend:
-        """The points of the source; raises NotFoundError if it was deleted."""
+        """The points of the source; raises NotFoundError if the collection was deleted."""
         return self._source.store.points(self.id)
 
     @property
@@ -216,8 +216,8 @@ class CollectionCopy:
 
     def refuse(self, if_exists: bool) -> None:
         """Raise an error if the target cannot store the collection, before anything is copied.
-        if_exists: whether to raise an error for a collection that an earlier call has copied,
-        too."""
+        if_exists: whether to raise an error even if the target's collection of this name is equal,
+        or is a complete copy from an earlier call."""
         place = self.place
         place.refuse_unfit(self._points)
         foreign = None if place.is_there else place.there()
@@ -230,8 +230,8 @@ class CollectionCopy:
         self._refuse_changed()
 
     def _adopt_equal(self, existing: CollectionRecord) -> bool:
-        """Whether the target's collection of this name has the same content and settings, so that
-        nothing has to be copied."""
+        """Whether the target's collection of this name has the same content and settings. If so,
+        nothing has to be copied, and `alike` is set to its id."""
         if existing.settings != self.place.settings.settings:
             return False
         target, rounds = self._target.store.points(existing.id), True
@@ -390,8 +390,8 @@ class CollectionCopy:
         return [*numbers]
 
     def _refuse_changed(self) -> None:
-        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source.
-        Since a cluster has no change log, it is unknown which program changed the copy."""
+        """Raise AlreadyExistsError if a complete copy on a cluster differs from its source. Since a
+        cluster has no change log, it is unknown which program changed the copy."""
         entry = self.place.entry
         if not self.place.is_there or entry is None or entry.position is None:
             return
@@ -406,8 +406,8 @@ class CollectionCopy:
         return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
 
     def _cluster_rests(self) -> bool:
-        """Whether no points of a cluster were added or deleted since this run copied them. True if
-        this run copied no points from a cluster."""
+        """Whether the number of points on a source cluster has stayed the same since this run
+        copied the points. True if this run copied no points from a cluster."""
         if self._there is None:
             return True
         points, count = self._there
@@ -415,7 +415,7 @@ class CollectionCopy:
 
     @property
     def meanwhile(self) -> int:
-        """How many points of a cluster were added or deleted since copying began."""
+        """How many points of a source cluster were added or deleted since copying began."""
         if self._there is None:
             return 0
         points, count = self._there
@@ -423,15 +423,15 @@ class CollectionCopy:
         return count - left + max(0, self._points.count() - left)
 
     def _compare_with_cluster(self) -> int:
-        """Compare copy and source, if one of them is on a cluster. Points that changed during the
-        copy are copied again. Returns the number of compared points."""
+        """Compare the copy with its source, which is on a cluster. Points that the source changed
+        during the copy are copied again. Returns the number of compared points."""
         begin_writing(self._journal, self.id)
         compared = self._compare()
         note_left(self._journal, self.id, self._copied)
         return compared
 
     def _since(self) -> Since:
-        """The changes of the source since the copy was made, if they are known."""
+        """The changes of the source since the copy was made, as far as they are known."""
         entry, points = self.place.entry, self._points.engine
         if points is None:
             return Since(frozenset(), rests=self._cluster_rests())

@@ -1,13 +1,14 @@
-"""The journal of copies: which collections are copies, and the progress of each.
+"""The journal of copies: which collections are copies, and the progress of each copy.
 
 The journal is one JSON file in the directory of the target, or of the source if the target has no
 directory. A repeated copy resumes from the journal; only one process at a time uses it. The journal
 is kept after the copy, since it distinguishes copies from the owner's collections: a collection
-that isn't in the journal is never changed. The stores may differ from the journal: after a restart,
-any step may be done a second time, and a name is recorded before the copy gets it.
+that isn't in the journal is never changed. After an interruption, the stores may differ from the
+journal. So every step can be repeated, and a copy's name is recorded before the copy gets this
+name.
 
-If neither store has a directory, and the target is a cluster, each copy's metadata contain its
-entry (`JournalOfCluster`).
+If neither store has a directory, and the target is a cluster, the entry of each copy is stored in
+the copy's metadata (`JournalOfCluster`).
 """
 
 import hashlib
@@ -34,12 +35,12 @@ class Entry:
 
     target: the id of the copy. position: the position in the source's change log from which changes
     are copied; None for a source without a log. done, count: the number of copied points, and of
-    all points; whole: whether all points are copied. left, kept: after this program's last write to
-    the copy, the position in the copy's log, if it has a log, and its number of points; None during
-    writes. name: the name that this program has given the copy; "" in some older journals. spaces:
-    the source's vector spaces that the copy has, with their numbers in the source; None if unknown.
-    paged: whether the points are being copied page by page. finished: whether the copy was
-    completed after the last write.
+    all points; whole: whether all points are copied. left: the position in the copy's change log
+    after this program's last write to the copy, None for a copy without a log; kept: the copy's
+    number of points after that write. Both are None during writes. name: the name that this program
+    has given the copy; "" in some older journals. spaces: the source's vector spaces that the copy
+    has, with their numbers in the source; None if unknown. paged: whether the points are being
+    copied page by page. finished: whether the copy was completed after the last write.
     """
 
     target: str
@@ -86,7 +87,8 @@ class Journal:
         return str(uuid.uuid4())
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Read the entries of these collections, if the journal is not a file."""
+        """Do nothing, since the entries have been read from the file. (A `JournalOfCluster` reads
+        the entries of these collections here.)"""
 
     def _write(self) -> None:
         if self.path is not None:
@@ -140,7 +142,8 @@ class JournalOfCluster(Journal):
                 self.entries[collection_id] = replace(entry, target=target, done=done)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
-        """Store an entry durably, without its progress, if the copy exists."""
+        """Store an entry durably in the metadata of the copy, if the copy exists. The entry's
+        progress is not stored."""
         self.entries[collection_id] = entry
         kept = asdict(replace(entry, done=0, count=0))
         if kept != self._kept.get(collection_id):
@@ -220,8 +223,8 @@ def _entry(entry: Any) -> Entry:
 
 
 def _only(names: list[Any]) -> str:
-    """The name of the copy, from a journal of the second format, which has a list of names; "" if
-    the copy was being renamed."""
+    """The name of the copy, from a journal in the second format, in which an entry has a list of
+    names. "" if the list has several names, because the copy was being renamed."""
     return str(names[0]) if len(names) == 1 else ""
 
 
@@ -230,7 +233,7 @@ def _position(data: Any) -> Position | None:
 
 
 def _write(path: Path, journal: Journal) -> None:
-    """Replace the file atomically."""
+    """Write the journal to its file, which is replaced atomically."""
     entries = {collection_id: asdict(entry) for collection_id, entry in journal.entries.items()}
     content = {"format": FORMAT, "collections": entries}
     replace_file(path, orjson.dumps(content))  # else a power failure could leave a copy without one

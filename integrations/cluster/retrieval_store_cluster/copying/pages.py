@@ -1,12 +1,12 @@
 """Moves points from one collection to another in pages, with all their fields.
 
-`holds_the_same` checks whether a copy equals its source, by the number of points and a random
-sample. All points are compared if no journal says that the collection is a copy.
+`compare` checks whether a copy equals its source, by the number of points and a random sample.
+`holds_the_same` compares all points, and is used if no journal says that the collection is a copy.
 
-`SpaceChanges` give a copy the vector spaces of its source, while points are added and deleted. A
-space that was dropped and added again has the old name, but another number, and none of the old
-vectors. All vectors in a new space were written after the space was added. So changes that include
-the addition of the space also include all its vectors.
+`SpaceChanges` gives a copy the vector spaces of its source, while points are added and deleted. If
+a space was dropped and added again, the new space has the old name, but another number, and none of
+the old vectors. All vectors in a new space were written after the space was added. So the changes
+since that moment include all its vectors.
 """
 
 import random
@@ -50,14 +50,15 @@ def everything(spaces: Spaces) -> Fields:
 
 class Pace:
     """How many points are read and written in one request. The size of these points, estimated from
-    earlier points, is at most BYTES. The number grows at most twofold from one request to the
-    next."""
+    earlier points, is at most BYTES. From one request to the next, the number of points at most
+    doubles."""
 
     def __init__(self) -> None:
         self.size = FIRST
 
     def measure(self, points: Points) -> None:
-        """Adjust the number to the size of the points that were copied last."""
+        """Adjust the number of points in a request to the size of the points that were copied
+        last."""
         each = max(1, _bytes_of(points) // max(1, len(points.ids)))
         self.size = max(1, min(2 * self.size, PAGE, BYTES // each))
 
@@ -111,14 +112,16 @@ def append(target: PointsBackend, points: Points) -> None:
 
 
 def append_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
-    """`append` for each page; yields the number of points of each page once it is written."""
+    """Call `append` for each page; yields the number of points of each page once the page is
+    written."""
     for page in pages:
         append(target, page)
         yield len(page.ids)
 
 
 def write_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
-    """`write` for each page; yields the number of points of each page once it is written."""
+    """Do the same as `write` for each page; yields the number of points of each page once the page
+    is written."""
     for result in target.put_each(map(batch_of, pages), WHOLE):
         yield result.inserted + result.updated
 
@@ -141,8 +144,8 @@ def write_named(
 
 
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
-    """Make points of the target equal to these points. Only points that differ are written; returns
-    how many these are."""
+    """Write those of these points that are missing or different in the target; returns how many
+    were written."""
     copies = target.get(points.ids, None, None, 0, fields)
     differing_ids = differing(points, copies, ROUNDED)
     places = [i for i, point_id in enumerate(points.ids) if point_id in differing_ids]
@@ -162,8 +165,8 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 
 
 def _in_order(source: PointsBackend, target: PointsBackend) -> int:
-    """How many of the source's first points are in the same order in the target, even if other
-    points are between them."""
+    """How many of the source's first points are in the same order in the target, where other points
+    may be between them."""
     target_ids, passed, number = _ids_of(target), set[PointId](), 0
     for point in _ids_of(source):
         if point in passed:
@@ -194,7 +197,7 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
 
 
 def batch_of(points: Points) -> PointBatch:
-    """Points in the form for writing."""
+    """A batch with these points, as `put` takes it."""
     vectors = {name: _present_vectors(column) for name, column in (points.vectors or {}).items()}
     return PointBatch(
         points.ids,
@@ -206,8 +209,8 @@ def batch_of(points: Points) -> PointBatch:
 
 
 def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
-    """The vectors in a column, without points that have no vector; None if no point has a
-    vector."""
+    """The vectors in a column, with the positions of the points that have a vector; None if no
+    point has a vector."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
             return None
@@ -310,10 +313,10 @@ def compare(
     rounds: bool,
     name: str,
 ) -> int:
-    """Compare all points of source and target; returns their number. Raises StorageError for a
-    point that differs, is missing, or exists only in the target. since: a function that returns the
-    source's changes up to the time of its call; rounds: whether the target is a cluster, which
-    rounds vectors."""
+    """Compare the number of points in source and target, and a random sample of the points; returns
+    the size of the sample. Raises StorageError for a point that differs, is missing, or exists only
+    in the target. since: a function that returns the source's changes up to the time of its call;
+    rounds: whether the target is a cluster, which rounds vectors."""
     before, count = source.count(), target.count()
     # A difference is excused if the source's point has changed. Others may write while both are
     # read, so changes are looked up afterwards.
@@ -395,8 +398,8 @@ def as_new(space: SpaceRecord) -> NewSpace:
 
 @dataclass(frozen=True, slots=True)
 class SpaceChanges:
-    """The changes that give a copy the vector spaces of its source: spaces to drop, spaces to add
-    afterwards, and spaces whose settings change."""
+    """The changes that give a copy the vector spaces of its source: spaces to drop, then spaces to
+    add, and spaces whose settings change."""
 
     dropped: Sequence[str]
     added: Mapping[str, NewSpace]

@@ -1,10 +1,11 @@
-"""The copy in the target: whether it exists, which program owns it, and its name.
+"""Finds the copy in the target: whether it exists, which program owns it, and its name.
 
 A collection of the target is the copy if the journal has its id and its name. Any other collection
-belongs to other programs, and is never written to. A name that is taken is an error. A copy belongs
-to other programs once they have written to it. Nothing is renamed or deleted.
+belongs to other programs, and is never written to. If such a collection has the name of the copy,
+an error is raised. A copy belongs to other programs once they have written to it. Nothing is
+renamed or deleted.
 
-`ChangesCopy` copies the writes to a source since its copy was made.
+`ChangesCopy` copies what was written to the source since the copy was made.
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,7 +80,8 @@ class ChangesCopy:
         return changed
 
     def _level_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
-        """Update the vector spaces, before points are copied that have vectors in new spaces."""
+        """Give the copy the vector spaces of the source, before points are copied that have vectors
+        in new spaces. Returns whether the copy's spaces were changed."""
         target, numbers = self.target.engine, pages.numbers(source_spaces)
         if target is None:  # a cluster has the ones that it was created with
             return False
@@ -91,8 +93,8 @@ class ChangesCopy:
         return bool(steps)
 
     def _copy_changes(self, changed: ChangedPoints, source_spaces: Sequence[SpaceRecord]) -> bool:
-        """Copy the changed points. Returns False if a vector space was added or dropped meanwhile:
-        its name may then mean another space, so the changes must be copied again."""
+        """Copy the changed points. Returns False if a vector space was added or dropped meanwhile.
+        A space's name may then mean another space, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
         names = [space.name for space in source_spaces]
         updated, inserted = split(changed)
@@ -207,7 +209,8 @@ class CopyPlace:
 
     @property
     def settings(self) -> CollectionRecord:
-        """The record for the copy. Settings for a cluster's servers are not copied."""
+        """The collection's record, by which the copy is created. If the target is not a cluster,
+        the settings for a cluster's servers are left out."""
         settings = self.record.settings
         if not self._target.on_cluster:
             settings = {key: value for key, value in settings.items() if key != OF_CLUSTERS}

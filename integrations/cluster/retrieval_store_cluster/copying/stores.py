@@ -1,5 +1,6 @@
-"""Copies collections from one store to another: selects them, and checks whether they can be
-copied. For a snapshot of a cluster, the core makes such a copy and packs it into one file.
+"""Copies collections from one store to another: selects the collections, and checks whether they
+can be copied. For a snapshot of a cluster, the core copies the cluster in this way, and packs the
+copy into one file.
 
 Steps are idempotent, and the journal records each finished step. So an interrupted copy resumes,
 and a repeated copy copies only later changes of the source. Collections of other programs in the

@@ -96,7 +96,7 @@ class FailedError(Exception):
 
 
 class Retry:
-    """Decides about further attempts at one request."""
+    """Decides whether, and after which pause, a failed request is attempted again."""
 
     def __init__(self, request: MessageRequest) -> None:
         self._request = request
@@ -117,8 +117,9 @@ class Retry:
         return pause
 
     def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error to raise: this error, or a copy whose message tells whether the write may have
-        been executed. The copy is for errors of writes whose class does not tell that."""
+        """The error to raise. If a write failed with a ClusterError, this is a copy of the error,
+        whose message adds whether the write may have been executed. Otherwise it is the error
+        itself."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
         outcome = "nothing was written"
@@ -160,7 +161,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 def error_answer(
     status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """The failure that an unexpected response represents."""
+    """The failure of an attempt that got a response with an error status."""
     answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -243,8 +244,8 @@ class Address:
 
 
 def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
-    """The address from a client's arguments. None if the options belong to a client of a cluster.
-    Raises InvalidArgumentError for invalid arguments."""
+    """The address of a server, from the arguments of `Client`. None if the options contain some
+    that only a client of a cluster accepts. Raises InvalidArgumentError for invalid arguments."""
     if not isinstance(url, str) or not url:
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
@@ -319,7 +320,8 @@ def _port(value: Any) -> int:
 
 
 def _prefix(value: Any) -> str:
-    """The prefix of a server's paths, which a server behind a proxy may have."""
+    """The prefix of all paths on a server, without slashes at its ends. A server behind a proxy may
+    have a prefix; otherwise it is empty."""
     prefix = "" if value is None else value
     if not isinstance(prefix, str):
         raise InvalidTypeError(f"prefix is {quote(value)}, expected a str")
@@ -482,8 +484,8 @@ class HttpConnection:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is something to read. While no request is running, this cannot be a
-        response; it may be the end of the connection."""
+        """Whether the socket has received data or has been closed by the server. While no request
+        is running, data cannot be a response, so the connection is not used again."""
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
         poll = select.poll()
@@ -500,7 +502,7 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def connect(address: Address) -> HttpConnection:
-    """A new, open connection; raises FailedError if there is none."""
+    """A new, open connection to a server. Raises FailedError if the connection cannot be opened."""
     line = HttpConnection(address)
     try:
         line.connect()
@@ -514,8 +516,9 @@ MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
 class ConnectionPool:
-    """Connections to one server, for any number of threads. kept_seconds: how long a connection can
-    be unused. Consecutive calls use the same connection."""
+    """Connections to one server, which any number of threads can use. Calls that follow one another
+    use the same connection. kept_seconds: a connection that was unused for longer is not used
+    again."""
 
     def __init__(self, address: Address, kept_seconds: float = KEPT_SECONDS) -> None:
         self.address = address
@@ -526,15 +529,16 @@ class ConnectionPool:
         self._closed = False
 
     def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
-        """The result of the server's method at this path."""
+        """The result of the server's method at this path, called with these arguments. doing: the
+        action, for error messages."""
         request = request_of(method, path, arguments, doing)
         place = self.address.place
         body = with_retries(request, place, lambda: self._attempt(request, read_whole))
         return read_answer(method, body, place, doing)
 
     def receive(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """Send a request, and return the result of `read`, which is called with the response while
-        it arrives."""
+        """Send a request, and return the result of `read`. That function is called with the
+        response as soon as its headers have arrived, and reads the body while it arrives."""
         return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:

@@ -21,10 +21,10 @@ from retrieval_store_server.client.store import ServedStore
 def open_url(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL, which is a server of this package or a cluster. options:
-    further arguments for the client of that server or cluster; the other arguments are those of
-    `Client`. One request finds out what is at the URL. If no server responds, the request is
-    repeated when the store is used."""
+    """The session of the store at a URL. One request finds out whether a server of this package or
+    a cluster is there. If nothing responds, the request is repeated when the store is used.
+    options: further arguments for the client of that server or cluster; the other arguments are
+    those of `Client`."""
     address = address_of(url, options)
     if address is None:  # options of a client for clusters
         return _open_cluster(url, consistency, creates_indexes, options)

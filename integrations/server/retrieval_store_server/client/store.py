@@ -83,9 +83,10 @@ LOOKING = "looking at a collection"
 
 
 class ServedPoints:
-    """The points of a collection of a served store. Each call is one request. The server answers it
-    from one state, or executes it in one transaction. copy: the name of a private copy, which is
-    read instead of the collection; name: the collection's name, for tracing spans."""
+    """The points of a collection in a served store. Each call is one request. The server executes a
+    write in one transaction, and answers a read from one state of the collection. copy: the name of
+    a private copy, which is read instead of the collection; name: the collection's name, for
+    tracing spans."""
 
     reusable = False  # the name may change
 
@@ -99,7 +100,8 @@ class ServedPoints:
 
     @property
     def engine(self) -> "ServedPoints":
-        """The object itself, since the server has this project's engine."""
+        """The object itself, since the server runs this project's engine and offers the engine's
+        methods."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
@@ -139,7 +141,8 @@ class ServedPoints:
             yield self.put(batch, rules)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Do nothing, since the first filter on a key builds its column."""
+        """Do nothing, since no index needs to be created: the first filter on a key builds the
+        column of the key."""
 
 
 class ServedStore:
@@ -164,12 +167,13 @@ class ServedStore:
 
     @property
     def engine(self) -> "ServedStore":
-        """The object itself, since the server has this project's engine."""
+        """The object itself, since the server runs this project's engine and offers the engine's
+        methods."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of a method of the store on the server. Names of collections in the result are
-        cached."""
+        """The result of the store's method of this name on the server. If the result contains
+        collections, their names are cached."""
         result = self._connection.call(STORE[method], f"/store/{method}", arguments, doing)
         for record in result if isinstance(result, list) else [result]:
             if isinstance(record, CollectionRecord):
@@ -254,9 +258,9 @@ class ServedStore:
 def _compare_and_set(
     look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
 ) -> T:
-    """Replace a value by the result of `edit`. If the value has changed meanwhile, `edit` is called
-    again with the new value. look: returns the value; exchange: replaces an old value by a new
-    value, and returns whether that succeeded."""
+    """Replace a value by the result of `edit`, which is called with the value. If another client
+    has changed the value meanwhile, `edit` is called again with the new value. look: returns the
+    value; exchange: replaces an old value by a new value, and returns whether that succeeded."""
     for _ in range(ATTEMPTS):
         before = look()
         after = edit(before)

@@ -88,8 +88,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         self.refusing = _handler(self._refuse)
 
     def service(self, details: Any) -> Any:
-        """The handler of a call. For an unknown procedure it is None, which gRPC reports. Clients
-        without a valid key are refused in any case."""
+        """The handler of a call. If the procedure is unknown: None, so that gRPC reports this, or,
+        for a client without a valid key, a handler that refuses the call."""
         handler = self._handlers.get(details.method)
         if handler is None and self.refusal(details.invocation_metadata, None):
             return self.refusing
@@ -140,7 +140,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     async def _answer_call(
         self, route: Route, procedure: Procedure, context: Context, began: float
     ) -> bytes | Response:
-        """The message with the response to a call, or the refusal."""
+        """The response to a call as a serialised message, or the refusal of the call."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
@@ -259,7 +259,8 @@ def _code(refusal: Response) -> StatusCode:
 
 
 async def _abort(context: Context, refusal: Response) -> None:
-    """End a call with the refusal that an HTTP request would get."""
+    """End a call with the refusal that an HTTP request would get, sent as a gRPC status and
+    message."""
     is_text = refusal.media_type == TEXT
     message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
     for wording, as_of_messages in WORDINGS.items():
@@ -323,8 +324,8 @@ class RpcServer:
 
 
 class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """The service grpc.health.v1. A check needs no key, like /readyz. To watch the health needs a
-    key, since the call stays open."""
+    """The service grpc.health.v1. Its method Check needs no key, like the HTTP route /readyz. Its
+    method Watch needs a key, since the call stays open."""
 
     def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
@@ -339,8 +340,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         )
 
     async def _check_health(self, _: Any, context: Any) -> Any:
-        """The health of a service. If too many checks are being read, or if the message does not
-        arrive in time, the health of the whole server is returned: clients without a key can cause
+        """The health of a service. The health of the whole server is returned if too many checks
+        are being read, or if the message does not arrive in time. Clients without a key can cause
         both."""
         sent = b""
         if not self._reading.locked():
@@ -354,7 +355,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         return await self._servicer.Check(check, context)
 
     def service(self, details: Any) -> Any:
-        """The handler of a call."""
+        """The handler of a call to this service; None for calls to other services."""
         if details.method == f"{HEALTH}Check":
             return self._check
         if details.method != f"{HEALTH}Watch":
@@ -365,8 +366,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
     """The options for gRPC. body: the maximum size of a message in bytes; shared: whether other
-    processes can listen at the same port. Pings are accepted as often as a client sends them, since
-    Go clients send one every ten seconds."""
+    processes can listen at the same port. A client may send pings at any interval, since Go clients
+    send one every ten seconds."""
     return [
         ("grpc.max_receive_message_length", body),
         ("grpc.max_send_message_length", -1),

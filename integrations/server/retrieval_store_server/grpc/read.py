@@ -1,7 +1,8 @@
-"""Converts gRPC requests to models of qdrant-client, the same models as for bodies over HTTP.
+"""Converts gRPC requests to instances of qdrant-client's model classes, as which HTTP bodies are
+parsed, too.
 
-qdrant-client's own converter makes most of these models. This module overrides its methods for
-three reasons: the converter doesn't know a message, it differs from a server, or it is too slow for
+qdrant-client's own converter makes most of these instances. This module overrides a method of the
+converter if the method doesn't know a message, differs from a Qdrant server, or is too slow for
 frequent requests.
 """
 
@@ -54,8 +55,8 @@ _noticed: ContextVar[Noticed] = ContextVar("noticed")
 
 @contextmanager
 def noticing(noticed: Noticed) -> Iterator[None]:
-    """A context manager: a message that is read in its `with` block records facts in `noticed`.
-    Raises Refused (400) if the message cannot be read."""
+    """A context manager. While a message is read in its `with` block, facts about the message are
+    recorded in `noticed`. Raises Refused (400) if the message cannot be read."""
     token = _noticed.set(noticed)
     try:
         yield
@@ -70,11 +71,11 @@ def noticing(noticed: Noticed) -> Iterator[None]:
 
 
 class Reading(GrpcToRest):
-    """Converts messages to qdrant-client's models."""
+    """Converts messages to instances of qdrant-client's model classes."""
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
-        """The id of a point. If it is neither an integer nor a UUID, it is also added to the
+        """The id of a point. An id that is neither an integer nor a UUID is also added to the
         strings that the request's `noticing` block collects."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
@@ -88,7 +89,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
-        """A filter. Empty lists and empty conditions count as missing."""
+        """The filter that a message contains. Empty lists and empty conditions count as missing."""
         least = model.min_should
         return make_model(
             models.Filter,
@@ -117,8 +118,9 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
-        """A range. In contrast to JSON, a message can have infinite bounds, and bounds that are
-        NaN, which no value fulfils."""
+        """The range that a message contains, with finite bounds, as JSON requires. Infinite bounds
+        become the largest floats. A range with a NaN bound becomes a range that no value
+        matches."""
         bounds = vars(super().convert_range(model))
         if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
             return make_model(models.Range, {**dict.fromkeys(bounds), "gt": LARGEST})
@@ -130,12 +132,13 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_payload(cls, model: Any) -> dict[str, Any]:
-        """A payload."""
+        """The payload that a message contains, as a dict."""
         return payload_of(model)
 
     @classmethod
     def convert_query(cls, model: Message) -> Any:
-        """A query. A vector becomes an array, which is not validated."""
+        """The query that a message contains. A dense vector to search with becomes an array, which
+        is not validated."""
         nearest = model.nearest
         if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
             return make_model(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
@@ -176,7 +179,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
-        """A query for groups, with its options."""
+        """A query whose hits are grouped, with all its options."""
         return make_model(
             models.QueryGroupsRequest,
             {
@@ -199,7 +202,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_search(cls, model: Message) -> dict[str, Any]:
-        """The options that all searches share."""
+        """The options that all searches share: filter, parameters, score threshold, and the parts
+        of points to return."""
         return {
             "filter": cls.filter(model),
             "params": optional_field(model, "params", cls.convert_search_params),
@@ -211,7 +215,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_shown(cls, model: Message) -> dict[str, Any]:
-        """The parts of points to return."""
+        """The options that say whether to return vectors and payloads, and which of them."""
         return {
             "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
             "with_payload": optional_field(
@@ -228,7 +232,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_groups(cls, model: Message) -> dict[str, Any]:
-        """The options for groups of hits."""
+        """The options of a request that groups its hits."""
         return {
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
@@ -285,12 +289,12 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_named_vectors(cls, model: Message) -> dict[str, Any]:
-        """Vectors by their names."""
+        """The vectors of a point, by the names of their vector spaces."""
         return {name: cls.convert_vector(model.vectors[name]) for name in model.vectors}
 
     @classmethod
     def points(cls, value: Any) -> models.Batch:
-        """Points to write, as columns."""
+        """Points to write, as three columns: ids, vectors and payloads."""
         return make_model(
             models.Batch,
             {
@@ -308,7 +312,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_upsert(cls, model: Message) -> models.PointsList:
-        """The arguments of an upsert."""
+        """The body of an upsert."""
         return make_model(
             models.PointsList,
             {
@@ -321,7 +325,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_update_vectors(cls, model: Message) -> models.UpdateVectors:
-        """The arguments of an update of vectors."""
+        """The body of a request that updates vectors."""
         return make_model(
             models.UpdateVectors,
             {
@@ -338,8 +342,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_selector(cls, selector: Message, model: Message | None) -> Any:
-        """The ids of points, or a filter for points. model: the message that may contain a shard
-        key."""
+        """The points that a request selects, by their ids or by a filter. model: the message that
+        may contain a shard key."""
         shard_key = None if model is None else cls.shard_key(model)
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
@@ -352,7 +356,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def selection(cls, model: Message) -> dict[str, Any]:
-        """The ids of points, or a filter for points, as fields of a larger body."""
+        """The points that a request selects, by their ids or by a filter, as fields for a larger
+        body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
         selected = cls.read_selector(model.points_selector, model)
@@ -364,7 +369,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_set_payload(cls, model: Message) -> models.SetPayload:
-        """The arguments that set payloads."""
+        """The body of a request that sets payloads."""
         return models.SetPayload.model_construct(
             payload=payload_of(model.payload),
             key=optional_field(model, "key"),
@@ -373,19 +378,19 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_delete_payload(cls, model: Message) -> models.DeletePayload:
-        """The arguments that delete keys of payloads."""
+        """The body of a request that deletes keys of payloads."""
         return models.DeletePayload.model_construct(keys=list(model.keys), **cls.selection(model))
 
     @classmethod
     def read_delete_vectors(cls, model: Message) -> models.DeleteVectors:
-        """The arguments that delete vectors."""
+        """The body of a request that deletes vectors."""
         return models.DeleteVectors.model_construct(
             vector=list(model.vectors.names), **cls.selection(model)
         )
 
     @classmethod
     def convert_points_update_operation(cls, model: Message) -> Any:
-        """One operation of a batch."""
+        """One of the operations in a batch."""
         name = model.WhichOneof("operation")
         if name is None:
             raise ValueError("an operation isn't a known one")
@@ -429,7 +434,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def field_schema(cls, model: Message) -> Any:
-        """The kind of a payload index, with its parameters if there are any."""
+        """The type of a payload index, with its parameters if the message has any; None if the
+        message has no type."""
         if model.HasField("field_index_params"):
             return cls.convert_payload_schema_params(model.field_index_params)
         if not model.HasField("field_type"):

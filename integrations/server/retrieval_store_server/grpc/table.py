@@ -1,9 +1,9 @@
-"""The table of remote procedures: the type of each request message, how it is read, and how the
-response is written. The table of routes says which keys permit a procedure, and which method
-answers its calls.
+"""The table of gRPC procedures: the type of each request message, how it is read, and how the
+response is written. The table in `http.routes` says which keys permit a call, and which method
+answers it.
 
-Requests that create and change collections, and older searches, recommendations and discoveries,
-are converted to the bodies of the same requests over HTTP.
+This module also converts some requests to the bodies of the same requests over HTTP: those that
+create or change collections, and older searches, recommendations and discoveries.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,7 +120,7 @@ def recommend_groups(model: Message) -> legacy_search.RecommendGroups:
 
 
 def discover(model: Message) -> legacy_search.DiscoverBody:
-    """A discovery: points on the positive side of pairs of examples, near a target."""
+    """A discovery. It finds points near a target, on the positive side of pairs of examples."""
     target = optional_field(model, "target", lambda message: _example(message.single))
     pairs = [
         models.ContextPair.model_construct(
@@ -138,9 +138,9 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """A function that reads a batch as a `kind`. The requests are in this field of a message;
-    `read` reads one request. As in Qdrant, a request without the name of a collection is refused,
-    although the name is not used."""
+    """A function that reads the batch of requests in this field of a message. It returns an
+    instance of `kind`. `read` reads one request. As in Qdrant, a request without the name of a
+    collection is refused, although the name is not used."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -185,8 +185,8 @@ def _vector_names(model: Message) -> dict[str, Any]:
 
 
 def _search_options(model: Message) -> dict[str, Any]:
-    """The options that all searches share. The threshold is not among them, since discoveries have
-    no threshold."""
+    """The options that all searches share: the shard keys, and the options of
+    `Reading.read_search`."""
     return {"shard_key": Reading.shard_key(model), **Reading.read_search(model)}
 
 
@@ -211,7 +211,7 @@ def _example(model: Message) -> Any:
 
 
 def _as_lists(vector: Any) -> Any:
-    """A vector as a list, which pydantic can validate."""
+    """A vector as a list, because pydantic cannot validate an array."""
     return vector.tolist() if hasattr(vector, "tolist") else vector
 
 
@@ -236,8 +236,8 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 
 def _check_guarantees(message: Message) -> None:
-    """Refuse unknown read consistencies and write orderings. Valid ones have no effect on a single
-    node."""
+    """Refuse unknown read consistencies and write orderings. Known values are accepted, but have no
+    effect on a single node."""
     fields = message.DESCRIPTOR.fields_by_name
     if "ordering" in fields and message.ordering.type not in messages.WriteOrderingType.values():
         raise wrong(f"ordering is {message.ordering.type}, expected Weak, Medium or Strong")
@@ -255,8 +255,9 @@ def _check_guarantees(message: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """A gRPC procedure. message: the type of its request; body: a function that makes the body for
-    the route's method; write: a function that makes the response from the method's result."""
+    """A gRPC procedure. message: the type of its request message; body: a function that makes the
+    body for the route's method from the message; write: a function that makes the response message
+    from the method's result."""
 
     message: type[Message]
     write: Write
@@ -271,7 +272,7 @@ class Procedure:
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
         """The request that a message contains. Raises Refused (400) if the message cannot be read.
-        reads: whether the procedure is a read, in which a timeout of 0 is refused."""
+        reads: whether the procedure only reads; in this case a timeout of 0 is refused."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -297,13 +298,14 @@ def _retrieve_request(model: Message) -> Any:
 
 
 def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
-    """A body: an instance of the class `kind` with these fields, and with the shard key that the
-    message contains."""
+    """A request body: an instance of the class `kind` with these fields, and with the shard key
+    that the message contains."""
     return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
 
 
 def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
-    """Those of the optional fields with these names that are set in a message."""
+    """The values of those optional fields, among the fields with these names, that are set in a
+    message."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

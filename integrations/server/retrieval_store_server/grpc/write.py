@@ -1,8 +1,8 @@
-"""Writes the results of methods as response messages. Each function takes the result, and the
-seconds that the method took.
+"""Writes the results of methods as response messages. Each function that makes a response takes the
+result, and the seconds that the method took.
 
-This module converts vectors, point ids and payloads in both directions. (qdrant-client's own
-conversion makes an object for each number of a vector.)
+This module converts vectors, point ids and payloads in both directions. It doesn't use
+qdrant-client's conversion, which makes an object for each number of a vector.
 """
 
 import math
@@ -25,9 +25,9 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload value
 
 
 def numbers(message: Message) -> Any:
-    """(n,) float32: the numbers of a message that has no other field; an empty list if there are
-    none. The numbers are the last bytes of the encoded message. Copying these bytes takes a
-    fiftieth of the time that a conversion through Python objects takes."""
+    """(n,) float32: the numbers in a message whose only field is a list of numbers; an empty list
+    if there are none. The numbers are the last bytes of the encoded message. Copying these bytes
+    takes a fiftieth of the time that a conversion through Python objects takes."""
     count = len(message.data)
     if not count:
         return []
@@ -39,7 +39,7 @@ def numbers(message: Message) -> Any:
 
 
 def _length_of(number: int) -> int:
-    """The number of bytes in which protobuf encodes an integer."""
+    """The number of bytes that protobuf's varint encoding of an integer takes."""
     return (number.bit_length() + 6) // 7
 
 
@@ -124,14 +124,14 @@ def _vector_field_of(value: Any) -> dict[str, Any]:
 
 
 def _numbers_of(value: Any) -> Any:
-    """The numbers of a vector, with infinity instead of None. Results have None for numbers beyond
-    the range of float16."""
+    """The numbers of a vector, with infinity instead of None. In results, None represents a number
+    beyond the range of float16."""
     return [math.inf if number is None else number for number in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
-    """(count, n) float32: the rows of a message with several vectors; a list of rows if their
-    lengths differ."""
+    """(count, n) float32: the vectors in a message with a multivector, as rows. A list of rows if
+    their lengths differ."""
     rows = [numbers(vector) for vector in message.vectors]
     if not rows or len({len(row) for row in rows}) > 1:
         return [list(map(float, row)) for row in rows]
@@ -182,7 +182,7 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
 
 
 def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """A function that makes a response of this type from groups of hits."""
+    """A function that makes a response of this type from hits in groups."""
 
     def write(result: models.GroupsResult, seconds: float) -> Message:
         return kind(result={"groups": map(_group, result.groups)}, time=seconds)
@@ -202,7 +202,8 @@ def _hit(point: models.ScoredPoint) -> dict[str, Any]:
 
 
 def _fields(point: Any) -> dict[str, Any]:
-    """The fields that hits and records share."""
+    """The fields of a message that a hit and a point read by id have in common: id, payload,
+    vectors and order value."""
     fields: dict[str, Any] = {"id": id_field_of(point.id)}
     if point.payload:
         fields["payload"] = fields_of(point.payload)
@@ -225,7 +226,7 @@ def _group(group: Any) -> dict[str, Any]:
 
 
 def records(points: list[models.Record], seconds: float) -> Message:
-    """The response with points that were read by id."""
+    """The response with the points that were requested by their ids."""
     return messages.GetResponse(result=map(_fields, points), time=seconds)
 
 
@@ -256,7 +257,7 @@ def _facet_value(value: Any) -> dict[str, Any]:
 
 
 def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message:
-    """The response with pairs of points and their similarities, as a list."""
+    """The response with a list in which each element has two point ids and their similarity."""
     every = [
         {"a": id_field_of(pair.a), "b": id_field_of(pair.b), "score": pair.score}
         for pair in response.pairs
@@ -265,8 +266,8 @@ def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message
 
 
 def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
-    """The response with pairs of points and their similarities, as arrays of offsets into a list of
-    ids."""
+    """The response with the similarities of pairs of points. The points are given by two arrays
+    with offsets into a list of ids."""
     result = {
         "offsets_row": response.offsets_row,
         "offsets_col": response.offsets_col,

@@ -1,5 +1,6 @@
-"""Responses in the JSON of a Qdrant server. Vectors and scores are the shortest numbers that give
-the same float32. Fields that aren't set are left out, except those that a server returns as null.
+"""Responses in the JSON of a Qdrant server. Vectors and scores are written with the fewest digits
+that give the same float32. Fields that aren't set are left out, except those that a Qdrant server
+returns as null.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +26,9 @@ SHOWN_AS_NULL = (  # settings of a collection, by their paths
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response. Its body is `body`, or all `parts` together. retry_after: the number of
-    seconds after which the client can try again; headers: further headers."""
+    """An HTTP response. The body is `body`, or, if `parts` is not empty, the concatenation of
+    `parts`. retry_after: the number of seconds after which the client can try again; headers:
+    further headers."""
 
     status: int
     body: bytes
@@ -41,8 +43,8 @@ class Response:
         return size_of(self.parts or [self.body])
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body in one or more pieces. Each piece is sent before the next piece is
-        made."""
+        """Yield the body in one or more pieces. A piece is made only when the previous piece has
+        been sent."""
         if not self.parts and len(self.body) <= PIECE:
             yield self.body
             return
@@ -73,8 +75,8 @@ class FileAnswer:
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """A response that is sent in parts, as they become available. first: the first part. following:
-    a function that is called repeatedly in a thread, and returns the next part or None. idle: a
-    part that is sent if no other part was sent for a while."""
+    a function that is called repeatedly in a thread; returns the next part, or None if there is no
+    new part. idle: a part that is sent if no other part was sent for a while."""
 
     first: bytes
     following: Callable[[], bytes | None]
@@ -91,7 +93,7 @@ class Accepted:
 
 
 def answer_of(result: Any, seconds: float) -> Response:
-    """The response with a method's result."""
+    """The response that contains a method's result."""
     if isinstance(result, Response):
         return result
     if type(result) is Fragment:
@@ -104,7 +106,8 @@ def answer_of(result: Any, seconds: float) -> Response:
 
 
 def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
-    """The response with a result whose JSON is in parts. Short parts are joined."""
+    """The response that contains a result whose JSON is given in parts. If the parts are short,
+    they are joined."""
     parts = [b'{"result":', *result, b',"status":"ok","time":%b}' % orjson.dumps(seconds)]
     if size_of(parts) <= PIECE:
         return Response(200, b"".join(parts))
@@ -112,14 +115,15 @@ def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
 
 
 class Fragment(bytes):
-    """A part of a response that is JSON already. It takes far less memory than the objects that it
-    describes."""
+    """A part of a response that is already encoded as JSON. The encoded bytes take far less memory
+    than the objects that they represent."""
 
     __slots__ = ()
 
 
 def points_as_json(hits: Any) -> Fragment:
-    """The response to a query, made from columns of hits: see `QdrantService`."""
+    """The response to a query as JSON, made directly from the columns of the hits: `QdrantService`
+    calls this function."""
     return Fragment(b'{"points":%b}' % hits_as_json(hits))
 
 
@@ -161,8 +165,8 @@ def nothing(status: int) -> Response:
 
 
 def as_jsonable(value: Any) -> Any:
-    """A model in a form that orjson can write. The function is passed to `orjson.dumps` as
-    `default`."""
+    """A model converted to a value that orjson can write. The function is passed to `orjson.dumps`
+    as `default`."""
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)
@@ -191,7 +195,8 @@ def _with_parts(shown: dict[str, Any], point: Any) -> dict[str, Any]:
 
 
 def vectors(value: Any) -> Any:
-    """The vectors of a point as float32, for which orjson writes the fewest digits."""
+    """The vectors of a point, with their numbers as float32. For float32, orjson writes fewer
+    digits than for Python floats."""
     if isinstance(value, Mapping):
         return {name: vectors(vector) for name, vector in value.items()}
     if isinstance(value, models.SparseVector):

@@ -20,7 +20,7 @@ PREFLIGHT = b"access-control-request-method"
 
 
 class Gate:
-    """Decides by the headers of requests whether they are admitted."""
+    """Decides which requests are admitted, by the headers of the requests."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings, self._has_keys = settings, settings.has_keys
@@ -30,9 +30,9 @@ class Gate:
         self._origins = set(settings.cors)
 
     def refusal(self, headers: dict[bytes, bytes], access: Permission | None) -> Response | None:
-        """The refusal of a request that is not admitted; None if it is admitted. access: the
-        permission that the route needs, None if no route matches. `may` is the second check, after
-        the body was read, for clients whose key only permits reading."""
+        """The refusal of a request that is not admitted; None if the request is admitted. access:
+        the permission that the route needs, None if no route matches. Whether the key permits
+        writing is checked later, by `may`, after the body was read."""
         if self._settings.local or not self._has_keys:
             misled = self._refuse_foreign_page(headers, access)
             if misled is not None or not self._has_keys:
@@ -42,11 +42,11 @@ class Gate:
     def refused_call(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """The refusal of a gRPC call that is not admitted; None if it is admitted. Python does not
-        see the host name of the call, but no web page can make such a call. Browsers use HTTP/2
-        only with TLS, where the name must match the certificate. They also do not send `te:
-        trailers`, without which gRPC refuses a call. If a browser could make a call, it would send
-        its origin."""
+        """The refusal of a gRPC call that is not admitted; None if the call is admitted. Python
+        does not see the host name of the call, but no web page can make such a call. Browsers use
+        HTTP/2 only with TLS, where the name must match the certificate. Browsers also do not send
+        `te: trailers`, and gRPC refuses calls without this header. If a browser could make a call,
+        it would send its origin."""
         if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
@@ -101,10 +101,10 @@ class Gate:
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
         """The refusal of a request that a browser has sent for a web page of another site; None for
-        other requests. Such a request is recognised by its origin and by its host name, since the
-        host name of another site can be made to resolve to this machine. Browsers send an origin if
-        the page will read the response. For links and images they only send how the two sites are
-        related. Links from any page may lead to open routes."""
+        other requests. The origin and the host name in the headers show this. The host name is
+        checked because the name of another site can be made to resolve to this machine. Browsers
+        send an origin if the page will read the response. For links and images, browsers only send
+        whether the two sites are the same. Links from any page may lead to open routes."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):
@@ -124,7 +124,8 @@ class Gate:
 
     @staticmethod
     def _is_one_of(sent: bytes, keys: list[bytes]) -> bool:
-        """Whether the sent key is one of these keys. Each comparison takes the same time."""
+        """Whether the sent key is one of these keys. Each comparison takes the same time, so that
+        the duration tells nothing about the keys."""
         is_match = False
         for key in keys:
             is_match |= hmac.compare_digest(sent, key)
@@ -149,7 +150,8 @@ def _key(headers: dict[bytes, bytes]) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _name_in(host: bytes) -> tuple[str | None, bool]:
-    """The name in a Host header, without the port, and whether it means only this machine."""
+    """The name in a Host header, without the port, and whether the name is a loopback name, which
+    means only this machine."""
     try:
         name = urlsplit(f"//{host.decode('ascii')}").hostname
     except (UnicodeDecodeError, ValueError):

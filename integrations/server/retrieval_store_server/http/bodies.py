@@ -100,7 +100,8 @@ def _as_any_id(value: Any, info: ValidationInfo) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """A date as a string. A string of digits alone is refused, since it would mean a number."""
+    """The value, if it is a string that may contain a date; otherwise raises ValueError. A string
+    that contains only a number is refused, since it would be read as a number."""
     if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdigit():
         raise ValueError("expected a date and a time as RFC 3339 has them")
     return value
@@ -147,8 +148,8 @@ def list_type(kind: Any) -> Any:
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How Qdrant's server reads a field differently from the client's model. names: additional
-    names of the field; kind: its type, instead of the model's; default: its value if it is
-    missing."""
+    names of the field; kind: the field's type, if it differs from the model's; default: the field's
+    value if it is missing."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -213,16 +214,17 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses of models that parse bodies. Each subclass is created at its first use,
-    together with all classes to which it refers. If classes refer to each other in a cycle, one of
-    them refers to another by its name."""
+    """Creates the classes that parse bodies: subclasses of qdrant-client's models. Each subclass is
+    created at its first use, together with all classes to which it refers. If classes refer to each
+    other in a cycle, one of them refers to another by its name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
         self._in_circles: list[type[BaseModel]] = []
 
     def of(self, kind: Any) -> Any:
-        """The server's version of a type of the client. The type is a model, or contains models."""
+        """The type that parses bodies as a Qdrant server does, for a type of qdrant-client. The
+        client's type is a model, or contains models."""
         annotation = self.annotation(kind)
         for model in self._in_circles:
             model.model_rebuild(_types_namespace=self._by_name)
@@ -230,7 +232,8 @@ class _Derived:
         return annotation
 
     def annotation(self, kind: Any) -> Any:
-        """The server's version of a type. Classes to which it refers may not exist yet."""
+        """The same type as `of` returns, but the classes to which this type refers may not exist
+        yet."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
@@ -243,8 +246,8 @@ class _Derived:
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
-        """The server's versions of the members of a union. All types of ids among them become one
-        type."""
+        """The types that parse the members of a union. All types of ids among the members become
+        one type, `PointId`."""
         if uuid.UUID not in kinds:
             return [self.annotation(kind) for kind in kinds]
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
@@ -293,9 +296,9 @@ _validators: dict[Any, SchemaValidator] = {}
 
 
 def prepare(*kinds: Any) -> None:
-    """Create the classes that parse these types, or the models of legacy requests. This is called
-    while modules are loaded, since two threads cannot create classes that refer to each other at
-    the same time."""
+    """Create the validators that `parse_body` uses for these types, and the classes that the
+    validators need. This is called while modules are loaded, since two threads cannot create
+    classes that refer to each other at the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
         adapter: Any = TypeAdapter(kind if is_own else server_type(kind))
@@ -330,8 +333,8 @@ def unreadable(error: ValidationError) -> Refused:
 
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
-    """The errors that remain after some alternatives of unions are ignored: those that require
-    another `type` than the body has. If no error remains, all errors are returned."""
+    """The errors that remain without those of some alternatives of unions: alternatives that
+    require another `type` than the body has. If no error remains, all errors are returned."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [
@@ -396,8 +399,8 @@ def _has_booleans(sent: bytes) -> bool:
 
 
 def _with_arrays(sent: bytes) -> Any:
-    """A body with points, in which vectors are arrays instead of lists of numbers. None if the fast
-    parser cannot parse it."""
+    """A parsed body with points, in which vectors are arrays instead of lists of numbers. None if
+    the fast parser cannot parse the body."""
     parser = getattr(_parsers, "parser", None) or simdjson.Parser()
     _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
@@ -454,7 +457,7 @@ def _plain(value: Any) -> Any:
 
 
 def _points(value: Any, sent: bytes) -> models.Batch:
-    """Points as columns. sent: the original body."""
+    """Points, converted to columns of ids, vectors and payloads. sent: the bytes of the body."""
     if not isinstance(value, list):
         raise wrong("Format error in JSON body: points: expected a list")
     try:
@@ -490,9 +493,9 @@ def _check_payloads(values: list[Any]) -> None:
 
 
 def _vectors(value: Any, i: int, booleans: bool) -> Any:
-    """The vectors of one point: a row, several rows, or a dict of vectors by name. A value of the
-    dict can also be a sparse vector or a text. i: the position of the point; booleans: whether the
-    body may contain booleans, which must not be read as numbers."""
+    """The vectors of one point: one vector as an array, a multivector, or a dict of vectors by
+    name. A value of the dict can also be a sparse vector or a text. i: the position of the point;
+    booleans: whether the body may contain booleans, which must not be read as numbers."""
     row = _row(value, booleans)
     if row is not None:
         return row
@@ -508,7 +511,7 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
 
 def refuse_invalid_vectors(body: Any) -> None:
     """Refuse a write with sparse vectors or multivectors that no collection could store. The
-    message is that of Qdrant."""
+    refusal has the same message as in Qdrant."""
     vectors: Any
     if isinstance(body, models.PointsBatch):
         vectors = body.batch.vectors
@@ -547,7 +550,7 @@ def _refuse_invalid(vector: Any, place: str) -> None:
 
 
 def _as_lists(value: Any) -> Any:
-    """Vectors with lists instead of arrays."""
+    """The vectors of a point, with arrays converted to lists."""
     if type(value) is not dict:
         return value
     return {

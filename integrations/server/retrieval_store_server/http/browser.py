@@ -94,7 +94,7 @@ def _send_file(name: str, call: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The function that answers the page's requests of this name."""
+    """The function that answers the page's requests with this name."""
     method = CALLS[name]
 
     def answer(call: RequestContext) -> Response | Streamed:

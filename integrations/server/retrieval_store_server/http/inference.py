@@ -1,11 +1,11 @@
-"""Embeds texts and images in request bodies, so that clients in any language can send them instead
-of vectors.
+"""Embeds texts and images in request bodies, so that clients in any language can send texts and
+images instead of vectors.
 
-An untrusted body names a model. BM25, and embedding functions that access no host, environment
-variable or file, are created by name. Other functions are created only if the person who starts the
-server trusts its clients. A body can't configure a function, since an option could be the URL of a
-host or the path of a file; only BM25's options are accepted. An image is data, or the uri of a file
-below a folder of the server.
+The body names a model, and the client that sends the body may not be trusted. BM25, and embedding
+functions that access no host, environment variable or file, are always available. Other functions
+are available only if the person who starts the server trusts its clients. A body can't configure a
+function, since an option could be the URL of a host or the path of a file; only BM25's options are
+accepted. An image is given as data, or as the URI of a file below a folder of the server.
 """
 
 import binascii
@@ -193,8 +193,9 @@ def _refuse_bare_text(_: Any) -> None:
 
 
 def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]:
-    """Yield the objects to embed in models, lists and dicts, each with a function that replaces the
-    object. Payloads contain no models, so no objects are found in payloads."""
+    """Yield the objects to embed that models, lists and dicts contain, each with a function that
+    replaces the object by its vector. Payloads and filters are not searched, since they contain no
+    objects to embed."""
     if isinstance(value, INFERRED):
         yield value, put
     elif isinstance(value, BaseModel):

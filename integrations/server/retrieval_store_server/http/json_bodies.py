@@ -49,7 +49,8 @@ def refuse_many(body: bytes, most: int) -> None:
 
 def _may_be_deep(body: bytes) -> bool:
     """Whether a body may be nested more deeply than allowed, judged by the number of its brackets.
-    If there are only a few brackets, `find` finds them faster than `count` counts all."""
+    The brackets are searched with `find`: if there are only a few, this is faster than counting
+    them with `count`."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)
@@ -62,8 +63,8 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _is_deeper(value: Any) -> bool:
-    """Whether lists and objects are nested more deeply than a server parses them. Parsing time
-    grows with the square of the depth."""
+    """Whether lists and objects are nested more deeply than a Qdrant server accepts. The time that
+    parsing takes grows with the square of the depth."""
     level = [value]
     for _ in range(DEEPEST):
         within = [

@@ -1,8 +1,8 @@
-"""The bodies of older routes for searches, recommendations and discoveries, from before the route
-for queries; and their conversion to queries (`as_query`).
+"""The request bodies of the older routes for searches, recommendations and discoveries, which
+existed before the route for queries. `as_query` converts these bodies to queries.
 
-Qdrant's OpenAPI description doesn't list these routes any more, but a server answers them, and
-clients for other languages use them.
+Qdrant's OpenAPI description doesn't list these routes any more. But a Qdrant server still answers
+them, and clients for other languages use them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,8 @@ class _QueryBody(BaseModel):
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
-        """The vector space to search, and the collection and vector space of the examples."""
+        """The fields `using` and `lookup_from` of a query: the vector space to search, and the
+        collection and vector space of the examples."""
         return {}
 
 
@@ -143,7 +144,7 @@ class _Recommend(_ByExamples, _WithThreshold):
         return True
 
     def _lacks_examples(self) -> bool:
-        """Whether the strategy needs more examples."""
+        """Whether the strategy needs more examples than the request has."""
         return not self.positive and (self.strategy in (None, AVERAGE) or not self.negative)
 
     def query(self) -> Any:
@@ -213,7 +214,8 @@ class RecommendGroups(_Recommend, _Grouped):
 
 
 class DiscoverBody(_Discover, _Limited):
-    """A discovery: points on the positive side of pairs of examples, near a target."""
+    """The body of a discovery. It finds points near a target, on the positive side of pairs of
+    examples."""
 
 
 _Discoveries: Any = list_type(DiscoverBody)
@@ -245,7 +247,7 @@ _SHARED = ("filter", "params", "with_payload", "with_vector", "shard_key")
 
 
 def as_query(request: Any) -> models.QueryRequest:
-    """A legacy search request as a query."""
+    """A query that finds the same points as a legacy search request."""
     fields = {name: getattr(request, name) for name in (*_SHARED, "limit", "offset")}
     fields["score_threshold"] = getattr(request, "score_threshold", None)  # discovery has none
     query = {"query": request.query(), **fields, **request.names()}
@@ -253,7 +255,7 @@ def as_query(request: Any) -> models.QueryRequest:
 
 
 def as_grouped_query(request: Any) -> models.QueryGroupsRequest:
-    """A legacy search request for groups as a query."""
+    """A query for groups that finds the same points as a legacy search request for groups."""
     names = (*_SHARED, "score_threshold", *_Grouped.model_fields)
     fields = {name: getattr(request, name) for name in names}
     return models.QueryGroupsRequest.model_construct(

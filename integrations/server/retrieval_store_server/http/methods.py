@@ -1,8 +1,8 @@
-"""The functions behind the routes about collections and points. They call Qdrant's methods with a
-request's parameters and body.
+"""The functions that answer the routes for collections and points.
 
-Each function takes the parsed request, and returns a result, which `answers` writes. Errors of the
-method are raised.
+Each function takes the parsed request, and calls a method of `QdrantService` with the request's
+parameters and body. It returns the method's result, which `answers` writes as a response. Errors of
+the method are raised.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ STANDALONE = "Qdrant is running in standalone mode"
 
 
 def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that are set in a body, as keyword arguments of a method. renamed: for fields that
-    have another name than the argument, the name of the argument, in addition to `RENAMED`."""
+    """The fields that are set in a body, as keyword arguments of a method. renamed: the names of
+    arguments by the names of fields, where the two names differ; used in addition to `RENAMED`."""
     names = {**RENAMED, **renamed}
     return {names.get(key, key): value for key, value in vars(body).items() if value is not None}
 
@@ -128,8 +128,8 @@ def delete_vector(call: RequestContext) -> Any:
 
 
 def mark_acknowledged(call: RequestContext, results: Any) -> Any:
-    """The results of writes. If the client does not wait, their status is "acknowledged"; the
-    writes are completed in either case."""
+    """The results of writes. If the client does not wait, the results have the status
+    "acknowledged"; the writes are completed in either case."""
     if not call.waits:
         for result in results if isinstance(results, list) else [results]:
             result.status = models.UpdateStatus.ACKNOWLEDGED
@@ -140,7 +140,8 @@ def mark_acknowledged(call: RequestContext, results: Any) -> Any:
 
 
 def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """The function of a route for one kind of write. The body of a request is the operation."""
+    """The function that answers the route for one kind of write. operation: the model of this write
+    operation, whose only field is the body of the request."""
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
@@ -177,8 +178,9 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
 
 
 def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
-    """The function of a route that reads. The body of a request has the method's arguments.
-    renamed: for fields that have another name than the argument, the name of the argument."""
+    """The function that answers a route by a method that reads. The body of a request has the
+    method's arguments. renamed: the names of arguments by the names of fields, where the two names
+    differ."""
 
     def read(call: RequestContext) -> Any:
         _prepare(call, is_query=True)
@@ -194,8 +196,8 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
-    """A function that counts a request in the rate limits of the opened collection. Only the first
-    call of the function counts."""
+    """A function that takes a request's tokens from the collection's rate limit. If the function is
+    called again for the same request, it takes no more tokens."""
 
     def admit(opened: Any) -> None:
         if not call.is_counted:
@@ -215,7 +217,7 @@ def retrieve(call: RequestContext) -> Any:
 
 
 def _hide_payloads(body: Any) -> None:
-    """Leave out payloads if a request does not request them."""
+    """Set a request's `with_payload` to False if the request does not set it."""
     if body.with_payload is None:
         body.with_payload = False
 
@@ -277,8 +279,8 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """Keyword arguments that pass `answering`, the function that makes the response to a query. The
-    result is empty for gRPC, where the response is made from models."""
+    """The keyword argument by which a method gets `answering`, the function that makes the response
+    to a query. The result is empty for gRPC, where the response is made from models."""
     return {} if call.is_message else {"answering": answering}
 
 
@@ -316,8 +318,8 @@ def search(call: RequestContext) -> Any:
 
 
 def _finds_nothing(call: RequestContext, body: Any) -> bool:
-    """Whether a request is a recommendation over gRPC with the limit 0, which finds nothing. All
-    other legacy requests need a limit; Qdrant refuses them without one."""
+    """Whether a request is a recommendation over gRPC with the limit 0, which finds nothing. Qdrant
+    refuses all other legacy requests without a limit."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
         call.embedded.open(call.collection).check_filter(body.filter)
@@ -330,8 +332,8 @@ def _hits_alone(call: RequestContext, answer: Any) -> Any:
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
-    """The result of a legacy search request. Examples without a vector are ignored, while a query
-    with such examples would be refused."""
+    """The result of a legacy search request. A query is refused if one of its examples has no
+    vector. In this case the query is repeated without such examples."""
     while True:
         try:
             return _hits_alone(call, _query(call, as_query(body), hits_as_json))

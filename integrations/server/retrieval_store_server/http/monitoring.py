@@ -48,23 +48,24 @@ def health(call: RequestContext) -> Response:
 
 
 def readiness(call: RequestContext) -> Response:
-    """A response that shows that the store is ready, made after a read of the store."""
+    """A response that shows that the store is ready. The store is read first, and an error is
+    raised if this fails."""
     call.served.store.count()
     return text(200, "all shards are ready")
 
 
 def issues(call: RequestContext) -> Any:
-    """The suggested changes; there are none."""
+    """The list of issues that a Qdrant server would report; it is always empty."""
     return {"issues": []}
 
 
 def forget_issues(call: RequestContext) -> bool:
-    """Clear the suggested changes, of which there are none."""
+    """Clear the list of issues, which is always empty."""
     return True
 
 
 def quotas(call: RequestContext) -> Any:
-    """The quotas, none of which is enforced, and how much of each is used."""
+    """The configured quotas, which are never enforced, and the present use of the disk."""
     place = call.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
     percent = None if disk is None else round(100 * disk.used / disk.total)
@@ -268,7 +269,8 @@ def _durations(count: Count) -> dict[str, Any]:
 
 
 def metrics(call: RequestContext) -> Response:
-    """Those metrics of Qdrant that this server has, too, under Qdrant's names."""
+    """A response with metrics for Prometheus. It has those of Qdrant's metrics that also exist in
+    this server, under Qdrant's names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
@@ -313,8 +315,8 @@ def _collection_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
-    """The labels for the responses of a route or a gRPC procedure. A procedure has a name instead
-    of a method and a path."""
+    """The labels for the responses of a route or a gRPC procedure. A route is labelled with its
+    method and its path, a procedure only with its name."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
     about = (("collection", collection),) if collection else ()
@@ -322,7 +324,8 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
 
 
 def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
-    """The metrics of responses. counted: counts by collection, which replace the total counts."""
+    """The metrics of responses, as lines of text. counted: counts by collection, which replace the
+    total counts of the same routes."""
     apart = {(route, status) for route, status, *_ in counted or ()}
     counts = [row for row in monitor.counts() if (row[0], row[1]) not in apart]
     named = {_labels(*about): count for *about, count in [*(counted or ()), *counts]}

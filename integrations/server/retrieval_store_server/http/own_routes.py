@@ -1,5 +1,6 @@
-"""The routes of this package, by which `Client(url=)` uses a store like a directory. Requests and
-responses contain the types of `retrieval_store.query`, in messages of `native`.
+"""The routes of this package's own protocol, through which `Client(url=)` uses a served store like
+a directory. Requests and responses are messages of `native`, and contain the types of
+`retrieval_store.query`.
 """
 
 from collections.abc import Callable, Mapping
@@ -95,8 +96,8 @@ def _create(
 
 
 def _check_new_id(call: RequestContext, collection_id: str) -> None:
-    """Refuse an id that is not a UUID in canonical form, or that an existing collection has, since
-    the id becomes the name of a directory."""
+    """Refuse an id that is not a UUID in canonical form, since the id becomes the name of a
+    directory. The id of an existing collection is refused, too."""
     try:
         is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
@@ -114,7 +115,8 @@ def _check_name(name: str) -> None:
 
 
 def _check_space(space: NewSpace) -> None:
-    """Refuse a vector space whose index this server doesn't have."""
+    """Refuse a vector space with an invalid dimension, or with a kind of index that this server
+    doesn't have."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense":
@@ -169,7 +171,7 @@ def _verify(
 
 
 def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
-    """A snapshot that is made for this request, and deleted after it was sent."""
+    """A snapshot that is made for this request. Its file is deleted after it was sent."""
     store = call.served.store
     path = call.served.temporary_path()
     store.snapshot(path, collection_id)

@@ -3,8 +3,8 @@
 Requests are answered in threads (`Pool`), so that the event loop never waits for a disk, a lock or
 a computation. As many requests run at once as there are threads. Further requests queue in order of
 arrival; when the queue is full, requests are refused. A queued request whose client has
-disconnected isn't started. Kinds of reads that were quick recently run on the event loop
-(`QuickReads`).
+disconnected isn't started. A read runs on the event loop instead if recent reads of its kind were
+quick (`QuickReads`).
 """
 
 import asyncio
@@ -140,11 +140,11 @@ ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Kinds of reads that were quick recently. Such reads run on the event loop, since passing a
-    call to a thread and back takes longer than many queries. A kind is a route, a collection, and
-    the cost class of the request (`shapes.cost_class_of`). After a write, no kind counts as quick
-    until reads of that kind were quick again, because the next read may have to read the
-    changes."""
+    """Kinds of reads that were quick recently. A read of such a kind runs on the event loop, since
+    passing a call to a thread and back takes longer than many queries. A kind is a route, a
+    collection, and the cost class of the request (`shapes.cost_class_of`). After a write, a kind
+    counts as quick only when several of its reads were quick again, since reads may first have to
+    load the changes."""
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
@@ -179,9 +179,10 @@ class QuickReads:
 
 class Workers:
     """The threads that handle requests: a main pool, and a small pool for large reads, so that
-    these do not block small requests. Quick kinds of reads need no thread. threads, waiting: the
-    sizes of the main pool and its queue; seconds, memory, steps: the budget of a read; seconds only
-    if the request sets no timeout; together: the bytes that all reads together can use."""
+    large reads do not block small requests. Quick kinds of reads need no thread. threads, waiting:
+    the sizes of the main pool and of its queue; seconds, memory, steps: the budget of a read, where
+    `seconds` is used if the request sets no timeout; together: the number of bytes that all reads
+    together can use."""
 
     def __init__(
         self,
@@ -205,7 +206,7 @@ class Workers:
         seconds: float,
     ) -> Any:
         """Run a call that writes; see `Pool.run`. The call is never stopped, since other threads
-        may wait for it. The call's estimated memory counts towards the limit of all calls
+        may wait for it. The call's estimated memory counts towards the limit for all calls
         together."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
@@ -222,8 +223,9 @@ class Workers:
     ) -> Any:
         """Run a call that reads, within a budget. timeout: the request's own timeout in seconds, if
         any. is_large: whether the call is known to be large; such calls use at most half of the
-        threads. kind: the kind of read, if other reads of that kind predict how long it takes. A
-        call that turns out to be large while other calls wait is run again."""
+        threads. kind: the kind of read, if other reads of that kind predict how long it takes. If a
+        call turns out to be large while other calls wait, it is stopped, and runs again in the pool
+        for large reads."""
         if kind is not None and self._quick.include(kind):
             try:
                 return self._read_on_loop(call, kind)
@@ -286,7 +288,7 @@ class Workers:
 
 
 def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
-    """The result of a call with a budget."""
+    """The result of a call that runs within a budget; None for no budget."""
     if budget is None:
         return call()
     with budget:
@@ -294,7 +296,8 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
 
 
 class _Watch:
-    """Stops a call when its client has disconnected. Most calls end before the first check."""
+    """Stops a call when its client has disconnected. Watching begins 50 ms after the call, when
+    most calls have already ended."""
 
     def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
         self._budget, self._gone = budget, gone
@@ -348,8 +351,8 @@ class Turns:
         self.free = asyncio.Semaphore(count)
 
     def turn(self) -> "TurnOfBody":
-        """A context manager that yields a function. The function waits for a turn, which ends with
-        the `with` block."""
+        """A context manager that yields a function. That function waits for a turn, which ends at
+        the end of the `with` block at the latest."""
         return TurnOfBody(self)
 
 

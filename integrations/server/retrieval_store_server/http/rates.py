@@ -37,8 +37,8 @@ class Bucket:
         self.tokens = self.most
 
     def lack_after(self, cost: int, now: float) -> float:
-        """Take the tokens that an operation costs. If there are too few tokens, take none, and
-        return the seconds until there are enough."""
+        """Take the tokens that an operation costs, and return 0. If there are too few tokens, take
+        none, and return the seconds until there are enough."""
         filled = self.tokens + (now - self.at) * self.most / MINUTE
         self.tokens, self.at = min(float(self.most), filled), now
         if self.tokens >= cost:
@@ -60,7 +60,8 @@ class _Buckets:
         self._lock, self._buckets = Lock(), {}
 
     def lack_after(self, collection: str, kind: RequestKind, most: int, cost: int) -> float:
-        """See `Bucket.lack_after`. If the limit has changed, a new bucket is used."""
+        """The same as `Bucket.lack_after`, for the bucket of this collection and kind of request.
+        If the limit has changed, a new bucket is used."""
         now, key = time.monotonic(), (collection, kind)
         with self._lock:
             bucket = self._buckets.get(key)
@@ -83,8 +84,8 @@ def spend_read(opened: Any, bodies: Sequence[Any]) -> None:
 
 
 def spend_write(opened: Any, operations: Sequence[Any]) -> None:
-    """Refuse writes if they exceed the limit per minute. Each point that is named or matched costs
-    one token."""
+    """Refuse writes if they exceed the limit per minute. Each point that a write names by its id or
+    matches by its filter costs one token."""
     _, most = opened.rate_limits
     if most is not None:
         _spend(

@@ -58,9 +58,9 @@ class BodyBudget:
 
 
 class AccountedBody:
-    """A context manager that counts the bytes of one body. It yields `take(n)`, to be called before
-    n more bytes are read. A declared length is not counted, since a client could declare a large
-    body and send nothing."""
+    """A context manager that counts the bytes of one body. It yields a function `take(n)`, which
+    adds n bytes to the bytes in use. A declared length is not counted, since a client could declare
+    a large body and send nothing."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -172,7 +172,7 @@ def too_large(most: int) -> Refused:
 
 
 def _inflate(body: bytes, window: int, most: int) -> bytes:
-    """The inflated bytes of a body. It is one compressed stream, or several in a row, as gzip
+    """The inflated bytes of a body. The body is one compressed stream, or several in a row, as gzip
     allows. Even a short stream takes time, so the number of streams is limited to MAX_STREAMS."""
     inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):

@@ -1,8 +1,8 @@
-"""The store that a server serves, and the parts of one request for a method (`RequestContext`).
+"""The store that a server serves (`Served`), and the parts of one request (`RequestContext`).
 
-A `Monitor` counts the requests of each route, and their durations. `Copies` are private copies of
-collections, which clients read page by page in the state of one moment. `parameters` reads the URL
-of a request, as a single node does.
+A `Monitor` counts the requests of each route, and their durations. `Copies` has private copies of
+collections. A client reads a copy page by page, while the collection can change. `parameters` reads
+the parameters in a URL, as a Qdrant server with one node does.
 """
 
 import math
@@ -136,7 +136,7 @@ class Copies:
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
         """Make a copy and return its name. If there are too many copies, a copy whose connection
-        has closed is deleted. Raises BusyError if there is no such copy."""
+        has closed is deleted. Raises BusyError if no connection of a copy has closed."""
         with self._lock:
             left = [name for name, copy in self._copies.items() if copy.is_left]
             is_full = len(self._copies) + self._making >= MAX_COPIES
@@ -168,8 +168,8 @@ class Copies:
 
     def leave(self, name: str) -> None:
         """Record that the connection for which a copy was made has closed. The copy can still be
-        read over another connection, since a proxy between client and server may have closed the
-        first."""
+        read over another connection, since a proxy may have closed the connection, and not the
+        client."""
         with self._lock:
             if name in self._copies:
                 self._copies[name].is_left = True
@@ -215,16 +215,16 @@ _ENDS = r"(?![\w~/\\-]|\.\w)"  # the next character isn't part of the same path
 
 @lru_cache(maxsize=16)
 def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
-    """A pattern that finds a folder's path in a text. It also finds the path at the beginning of a
-    longer path. `end` is a pattern for the text after the folder's path."""
+    """A pattern that finds a folder's path in a text. end: a pattern for the text that must follow
+    the path."""
     return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 
 class Served:
     """A store, and the objects that handle requests for it. session: the session of the store;
-    close: closes the session, or does nothing if the caller owns the client. A remote store is
-    allowed only if the page of `view` is all that is served. Then only the attribute `views` can be
-    used."""
+    close: closes the session, or does nothing if the caller owns the client. A remote store is only
+    allowed if nothing but the page of `view` is served. In that case, only the attribute `views`
+    can be used."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views
@@ -255,8 +255,9 @@ class Served:
         return self._session.closed
 
     def hide_paths(self, message: str) -> str:
-        """The message of an error, with names instead of this machine's paths, which mean nothing
-        to clients. Only paths that the store itself creates are replaced, since names that users
+        """The message of an error, without the paths of this machine, which mean nothing to
+        clients. The store's directory is called "the store", and paths in it are written without
+        the directory. Only paths that the store itself creates are changed, since names that users
         chose may look like other paths."""
         folders = [tempfile.gettempdir()]
         with suppress(RetrievalStoreError):  # closed
@@ -346,8 +347,8 @@ ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", 
 
 def parameters(query_string: bytes, reads: bool) -> dict[str, str]:
     """The parameters of a URL; raises Refused if one is invalid. If a name occurs several times,
-    its last value is used. reads: whether the route only reads; such routes have other
-    parameters."""
+    its last value is used. reads: whether the route only reads, since the valid parameters of
+    routes that read and routes that write differ."""
     if not query_string:
         return {}
     try:

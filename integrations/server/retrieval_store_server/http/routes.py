@@ -1,5 +1,5 @@
-"""The table of routes: method and path, the type of the body, the required access, the method that
-answers, and the equivalent gRPC procedure.
+"""The table of routes. A route has a method and path, the type of the body, the required access,
+the function that answers, and the equivalent gRPC procedure.
 
 The access of a route says which key a request needs: none for `open`, any key for `read`. Routes
 with `write` change points, and routes with `manage` change everything else; both need a key that
@@ -39,10 +39,10 @@ OBJECT = "object"  # a JSON object, which is checked by its handler
 
 @dataclass(frozen=True)
 class Route:
-    """A route. answer: the function that handles its requests. It is called in a thread, or on the
-    event loop without the store if `at_once`. body: the type of the JSON body, `OBJECT`, `MESSAGE`,
-    `UPLOAD`, or None for no body. rpc: the service and method of gRPC (package qdrant) that
-    correspond to the route."""
+    """A route. answer: the function that handles its requests. The function is called in a thread.
+    If `at_once`, it is called on the event loop instead, and does not use the store. body: the type
+    of the JSON body, `OBJECT`, `MESSAGE`, `UPLOAD`, or None for no body. rpc: the service and
+    method of gRPC (package qdrant) that correspond to the route."""
 
     method: str
     path: str

@@ -1,5 +1,6 @@
-"""Sends responses, files and errors to clients. An `HttpRequest` has a request's properties before
-its body is read."""
+"""Sends responses, files and errors to clients. An `HttpRequest` has the properties of a request
+that are known before the body is read.
+"""
 
 import asyncio
 import time
@@ -82,7 +83,7 @@ class HttpRequest:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
-        """The request of an ASGI scope. Its route is looked up in the table."""
+        """The request that an ASGI scope describes. Its route is looked up in the table."""
         method, path = scope["method"], _path(scope)
         find = _find_known if len(path) <= LONGEST_KNOWN_PATH else _find
         route, names, is_of_page = find(table, method, path)
@@ -113,8 +114,8 @@ class HttpRequest:
 
     async def wait_for_disconnect(self) -> None:
         """Wait until the client has closed its connection, or the sending half of the connection; a
-        server can't distinguish the two. ASGI reports this by a message after the end of the
-        body."""
+        server can't distinguish the two. ASGI reports this by the message that follows the end of
+        the body."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
@@ -208,8 +209,9 @@ async def send_stream(
     ends: Callable[[], bool],
 ) -> None:
     """Send a streamed response until the client has disconnected, some minutes have passed, or the
-    server ends. following: a coroutine function that returns the next part, or None; it occupies no
-    thread while it waits. ends: whether the server is about to end."""
+    server ends. following: a coroutine function that returns the next part, or None if there is no
+    new part; while the function waits, it occupies no thread. ends: whether the server is about to
+    end."""
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
@@ -278,8 +280,9 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 def _store_error_answer(
     error: RetrievalStoreError, route: Route, named: Callable[[str], str]
 ) -> Response:
-    """The response to a request that raised this error of the store: the error's message, or for
-    routes of this package, data from which `Client` raises the same error."""
+    """The response to a request that raised this error of the store. It contains the error's
+    message. On routes of this package, it contains data from which `Client` raises the same
+    error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST

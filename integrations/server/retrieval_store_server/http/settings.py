@@ -1,5 +1,6 @@
-"""The settings of a server, checked: its keys, the addresses from which it can be reached, its
-limits."""
+"""The settings of a server: its keys, the addresses from which it can be reached, and its limits.
+The functions check the settings.
+"""
 
 import ipaddress
 import os
@@ -28,14 +29,15 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How much the server accepts at the same time. body: the bytes of one body, inflated; bodies:
-    the bytes of all bodies in memory. body_seconds: the seconds in which a body must arrive, plus
-    one second for each 2 MB of its declared length; upload_seconds: the same for a snapshot.
-    parsed_at_once: the bytes of the largest body that is parsed on the event loop. threads: the
-    number of threads that work in the store; queue: how many requests can wait for a thread;
-    queue_seconds: how long they can wait. request_seconds: the time limit of a read that sets no
-    timeout. request_memory, request_steps: the limits of a read in bytes, and in steps of Python or
-    SQL, as estimated before it runs; memory: the limit of all reads together in bytes."""
+    """The limits of a server. body: the maximum size of one body in bytes, inflated; bodies: the
+    maximum size of all bodies in memory. body_seconds: the seconds in which a body must arrive,
+    plus one second for each 2 MB of its declared length; upload_seconds: the same for an uploaded
+    snapshot. parsed_at_once: the size of the largest body that is parsed on the event loop.
+    threads: the number of threads that work in the store; queue: how many requests can wait for a
+    thread; queue_seconds: how long a request can wait. request_seconds: the time limit of a read
+    that sets no timeout. request_memory, request_steps: the limits of a read in bytes, and in steps
+    of Python or SQL, as estimated before the read runs; memory: the limit of all reads together in
+    bytes."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -58,14 +60,14 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Which requests are allowed. keys: keys that permit everything; reader_keys: keys that only
-    permit reading; allow_hosts: host names that need no key, in addition to those of loopback.
-    cors: origins whose web pages can send requests; read_only: whether to refuse all writes. trust:
-    whether embedding functions are allowed that access hosts and files; image_root: the folder for
-    images that requests name. dashboard: the folder of Qdrant's web page; access_log: whether to
-    log each request. local: whether to accept only loopback's host names and the server's own page,
-    even with a key. memory_budget: the bytes that the caches of a process can use, None for the
-    default."""
+    """The settings of a server. keys: keys that permit everything; reader_keys: keys that only
+    permit reading; allow_hosts: host names, besides those of loopback, for which requests are
+    admitted if there are no keys. cors: origins whose web pages can send requests; read_only:
+    whether to refuse all writes. trust: whether embedding functions are allowed that access hosts
+    and files; image_root: the folder for images that requests name. dashboard: the folder of
+    Qdrant's web page; access_log: whether to log each request. local: whether to accept only
+    loopback's host names and the server's own page, even with a key. memory_budget: the bytes that
+    the caches of a process can use, None for the default."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()

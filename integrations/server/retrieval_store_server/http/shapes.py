@@ -12,10 +12,9 @@ MAX_ROWS = 100  # rows of a short response
 
 
 def cost_class_of(body: Any, size: int) -> Hashable | None:
-    """The cost class of a read: the kinds of its body and its query, the keys in its filter, and
-    its size. Reads of one class cost about the same. None for a request whose cost can't be
-    estimated like this. body: None if the route has no body; size: the number of bytes of the body
-    as sent."""
+    """The cost class of a read: the types of its body and its query, the keys in its filter, and
+    its size. Reads of one class cost about the same. None if these properties don't tell the cost.
+    body: None if the route has no body; size: the number of bytes of the body as sent."""
     if body is None:
         return ()
     if not isinstance(body, SHAPED):

@@ -28,8 +28,8 @@ def _snapshots(call: RequestContext) -> Any:
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
-    """The result of a job. If the client does not wait, the result is a response which says that
-    the job will be done."""
+    """The result of a job. If the client does not wait, the job is done after the response, which
+    only says that the request was accepted."""
     return Accepted(job) if call.query.get("wait") == "false" else job()
 
 
@@ -53,13 +53,13 @@ def delete(call: RequestContext) -> Any:
 
 
 def file_of(call: RequestContext) -> FileAnswer:
-    """A snapshot as a file."""
+    """A response that sends the file of a snapshot."""
     name = call.names["snapshot_name"]
     return FileAnswer(_snapshots(call).path_of(name), name)
 
 
 def take_snapshot(call: RequestContext) -> FileAnswer:
-    """A snapshot that is made for this request, as a file."""
+    """A response that sends a snapshot, which is made for this request."""
     record = _snapshots(call).opened.record
     name = f"{record.name}.snapshot"
     path = upload_path(call)

@@ -1,4 +1,4 @@
-"""Files in multipart bodies, which are written to disk while they arrive."""
+"""Receives files in multipart bodies, and writes them to disk while they arrive."""
 
 import asyncio
 from pathlib import Path

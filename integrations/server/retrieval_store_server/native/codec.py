@@ -1,14 +1,14 @@
-"""Converts data of the interface into messages of JSON and arrays, and back.
+"""Encodes arguments and results as messages of JSON and arrays, and decodes such messages.
 
-A message begins with eight bytes: a signature and the length of the JSON. The JSON follows, an
-object with the `data` and for each of the `arrays` its type and shape. The arrays follow, in the
-form that they have in memory, each at a multiple of 16 bytes. Numbers are little-endian.
+A message begins with eight bytes: a signature and the length of the JSON. Then the JSON follows: an
+object with the `data`, and with the type and shape of each array as `arrays`. The arrays follow, in
+the form that they have in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 
-`encode` writes a value by its class. JSON values are written unchanged. An array becomes its index,
-{"~": "array", "at": the index}. An object of a dataclass becomes {"~": the name of its class, and
-each field that differs from its default}. Vectors in a list are joined to a few arrays
-(`_join_vectors`). `decode` reads data by the expected type. It creates only values of the classes
-in a table (`class_named`). A `TypeReader` reads values of one type.
+`encode` writes a value by its class. JSON values are written unchanged. An array becomes a
+reference by its index, {"~": "array", "at": the index}. An object of a dataclass becomes {"~": the
+name of its class, and each field that differs from its default}. Vectors in a list are joined into
+a few arrays (`_join_vectors`). `decode` reads data by the expected type. It creates only values of
+the classes in a table (`class_named`). A `TypeReader` reads values of one type.
 """
 
 import math
@@ -79,8 +79,8 @@ class MalformedError(ValueError):
 
 
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
-    """A message with JSON data and arrays, in parts. A large array is a part by itself, and is not
-    copied."""
+    """A message with JSON data and arrays, as a list of parts. A large array is a separate part,
+    and is not copied."""
     described = [[array.dtype.str, array.shape] for array in arrays]
     header = orjson.dumps({"data": data, "arrays": described}, option=orjson.OPT_SERIALIZE_NUMPY)
     parts: list[Buffer] = [_HEAD.pack(_MARK, len(header)), header]
@@ -278,9 +278,9 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
-    """A filter with terms, in a form that can be written as JSON: a list of the filter's nodes,
-    each after its own terms, since filters can be nested more deeply than JSON. A node that occurs
-    several times is in the list once."""
+    """A combination of filters (And, Or, AtLeast or Not), in a form that can be written as JSON.
+    This is a list of the filter's nodes, since filters can be nested more deeply than JSON. Each
+    node occurs once, after its own terms."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]
@@ -305,7 +305,8 @@ def _write_node(node: Expression, places: Mapping[int, int], arrays: Arrays) -> 
 
 
 def _have_one_width(items: list[Any]) -> bool:
-    """Whether these items, which are arrays or None, can be joined into one array."""
+    """Whether these items, which are arrays or None, can be joined into one array. The arrays must
+    have the same data type and the same width."""
     kinds = {(item.dtype, item.shape[1:]) for item in items if item is not None}
     return len(kinds) == 1
 
@@ -367,8 +368,8 @@ class TypeReader:
     reads: Mapping[Any, Callable[[Any, Arrays], Any]]
 
     def __call__(self, data: Any, arrays: Arrays) -> Any:
-        """The value that the data encodes; raises MalformedError if the data does not fit the
-        type."""
+        """The value that the data encodes; raises MalformedError if the data does not fit this
+        reader's type."""
         kind = type(data)
         if kind in self.plain:
             return data
@@ -434,7 +435,8 @@ _CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def _read_text(data: Any, arrays: Arrays) -> str:
-    """A string with lone surrogates, which JSON can't contain unchanged."""
+    """A string with lone surrogates, which JSON can't contain unchanged. It was sent as hexadecimal
+    UTF-8."""
     try:
         return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
     except (LookupError, TypeError, ValueError):
@@ -442,7 +444,7 @@ def _read_text(data: Any, arrays: Arrays) -> str:
 
 
 def _read_integer(data: Any, arrays: Arrays) -> int:
-    """An integer that is too large for some JSON parsers."""
+    """An integer that was sent in hexadecimal, since it is too large for some JSON parsers."""
     digits = data.get("is")
     if not isinstance(digits, str) or len(digits) > MAX_DIGITS or not _HEX.fullmatch(digits):
         raise no_such(digits, "an integer")
@@ -661,8 +663,8 @@ def _refuse_other(total: int, *lengths: int) -> None:
 
 
 def _array_at(place: Any, arrays: Arrays, kind: Any, dimensions: int | None = None) -> Any:
-    """An array of a message, by its number. The dtype must be of this kind. dimensions: the
-    required number of dimensions, None for any number."""
+    """The array with this number in a message. Its dtype must be `kind`. dimensions: the required
+    number of dimensions, None for any number."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]
@@ -718,6 +720,6 @@ def no_such(data: Any, expected: str) -> MalformedError:
 
 @cache
 def names_for_types() -> dict[str, Any]:
-    """The names that modules import only for type checkers."""
+    """The types that modules import only for type checkers, by their names in type hints."""
     classes = (Analyzer, RankReport, ExplainRequest, Projection)
     return {**{kind.__name__: kind for kind in classes}, "Formula": Formula, "JSONValue": Any}

@@ -1,7 +1,7 @@
-"""The methods that one process can call on a store in another process. They are the methods of the
-protocols `EngineStore` and `EnginePoints`, whose types define how arguments and results are
-written. A few methods (`Calls`) replace methods that take callbacks. An error is sent as the name
-of its class and its message (`encode_error`, `decode_error`).
+"""The methods of a store that another process can call. They are the methods of the protocols
+`EngineStore` and `EnginePoints`; the type hints define how arguments and results are encoded.
+`Calls` has a few methods that replace methods with callbacks. An error is sent as the name of its
+class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping
@@ -91,9 +91,9 @@ class Calls:
         raise NotImplementedError
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
-        """The result of `verify`: for each file its path in the store, its size in bytes, and its
-        problem, None for a sound file. analyzers: the analyzers of collections, by the collections'
-        ids."""
+        """The reports of `verify`. A report has a file's path in the store, its size in bytes, and
+        its problem, None for a sound file. analyzers: the analyzers of collections, by the
+        collections' ids."""
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:
@@ -101,7 +101,7 @@ class Calls:
         raise NotImplementedError
 
     def saved(self, collection_id: str | None) -> None:
-        """Make a snapshot, as `snapshot` does. The response is the file."""
+        """Make a snapshot, as `snapshot` does. The response contains the snapshot's file."""
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
@@ -174,8 +174,8 @@ _KINDS = {
 
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
-    """An error in the form in which it is sent to another process. The error's class is replaced by
-    the nearest base class in the table of errors."""
+    """An error in the form in which it is sent to another process. If the table of errors lacks the
+    error's class, the nearest base class in the table is sent."""
     kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
     data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there

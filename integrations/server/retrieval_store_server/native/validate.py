@@ -1,4 +1,4 @@
-"""Refuses invalid arguments in a message. The codec has checked the types of the arguments; this
+"""Refuses messages with invalid arguments. The codec has checked the types of the arguments; this
 module checks their values.
 """
 
@@ -68,7 +68,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_tree(root: Any) -> None:
-    """Check all parts of a query, a filter or write rules."""
+    """Check all parts of an argument that is a tree of dataclasses, such as a query, a filter or
+    write rules."""
     for node in _nodes(root):
         if isinstance(node, np.ndarray):
             _check_finite(node)

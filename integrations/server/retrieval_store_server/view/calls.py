@@ -15,8 +15,8 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A kind of request of the page. function: handles the request; its arguments are the fields of
-    the body, and it returns JSON, bytes, or the result of `live`. required: the mandatory
+    """A kind of request that the page sends. function: handles the request; its arguments are the
+    fields of the body, and it returns JSON, bytes, or the result of `live`. required: the mandatory
     fields."""
 
     function: Callable[..., Any]

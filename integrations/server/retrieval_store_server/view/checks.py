@@ -105,7 +105,8 @@ def condition(value: Any, name: str) -> dict[str, Any]:
 
 
 def key(value: Any, name: str) -> PointId:
-    """The id of the record with this key. A key is "i:" with an integer, or "s:" with a string."""
+    """The id in a key. The page names a record by a key: "i:" followed by an integer id, or "s:"
+    followed by a string id."""
     key_text = text(value, name, LONGEST_NAME)
     if key_text.startswith(STRING):
         return key_text.removeprefix(STRING)
@@ -119,7 +120,7 @@ def key(value: Any, name: str) -> PointId:
 
 
 def key_of(point_id: PointId) -> str:
-    """The key of the record with this id."""
+    """The key by which the page names the record with this id."""
     return f"{INTEGER}{point_id}" if isinstance(point_id, int) else f"{STRING}{point_id}"
 
 
@@ -145,7 +146,7 @@ def vector(value: Any, name: str) -> Matrix:
 
 
 def sparse(value: Any, name: str) -> SparseVector:
-    """The value as a sparse vector."""
+    """The sparse vector in a field, which is an object with `indices` and `values`."""
     if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected indices and values")
     (sparse_vector,) = sparse_of(value, name)
@@ -154,7 +155,7 @@ def sparse(value: Any, name: str) -> SparseVector:
 
 
 def data(value: Any, name: str) -> bytes:
-    """The bytes that the value encodes in base64."""
+    """The bytes that a field contains in base64."""
     try:
         return base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):

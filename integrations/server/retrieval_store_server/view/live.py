@@ -85,7 +85,8 @@ class Views:
         return ViewedCollection(record, points, tuple(_spaces(record, points)))
 
     def embedder(self, record: CollectionRecord) -> Any:
-        """The embedder of a collection, with its stored function."""
+        """The object that embeds queries for a collection, by the embedding function that is stored
+        with the collection. The last few of these objects are cached."""
         spec = record.settings.get("embedding_function")
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
@@ -107,8 +108,8 @@ class Views:
 
 
 def _spaces(record: CollectionRecord, points: PointsBackend) -> list[SpaceRecord]:
-    """The vector spaces of a collection. A cluster does not list them, so they are derived from the
-    settings."""
+    """The vector spaces of a collection. A cluster does not list vector spaces, so its spaces are
+    derived from the collection's settings."""
     if points.engine is not None:
         return points.engine.spaces()
     count = points.count()
@@ -151,8 +152,8 @@ PAUSE_PER_LOOK = 20.0  # factor of a full read's duration, as a pause before the
 
 
 class Watching:
-    """The cached state of a store's collections. It is read again when it is too old. clock: a
-    function that returns the time in seconds."""
+    """The cached state of a store's collections. The state is read again when it is too old. clock:
+    a function that returns the time in seconds."""
 
     def __init__(
         self,
@@ -167,9 +168,9 @@ class Watching:
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """The state of all collections. The state of `collection` is read now. If another caller is
-        reading the state at that time, the previous state is returned, so that the call doesn't
-        wait."""
+        """The state of all collections. The state of `collection` is read again first, unless it
+        was read a moment ago. If another caller is reading states, the previous states are
+        returned, so that the call doesn't wait."""
         if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)
@@ -203,8 +204,8 @@ class Watching:
         }
 
     def _look_at(self, collection: str) -> None:
-        """Read the state of one collection. On a cluster, which does not report changes, it is read
-        no more often than the states of other collections."""
+        """Read the state of one collection. For a cluster, which does not report changes, do
+        nothing: all its states are read together."""
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:

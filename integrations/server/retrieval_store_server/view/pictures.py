@@ -17,7 +17,8 @@ DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 class PageDrawer:
     """Draws pages of PDFs in a separate process with limits. The process is kept for further pages,
-    since a list of hits may need several. It ends when it has been idle for some seconds."""
+    since a list of hits may need several pages. When the process has been idle for some seconds, it
+    is ended."""
 
     def __init__(self) -> None:
         with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):
@@ -59,6 +60,6 @@ at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are the p
 
 
 def served_images(root: Path | None) -> ImageLoader:
-    """A loader for images below a folder, if one is given, and for images in data URLs. It draws
-    pages of PDFs in a separate process."""
+    """A loader for images below a folder, if a folder is given, and for images in data URLs. The
+    loader draws pages of PDFs in a separate process."""
     return ImageLoader(root=root, draw=lambda data, page: drawer().draw(data, page, PAGE_PIXELS))

@@ -52,8 +52,8 @@ Mark = tuple[int, int]
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
-    """For each document the ranges of characters that match one of the words. Ranges can overlap if
-    words are pairs of characters; such ranges are merged."""
+    """For each document, the ranges of characters that match one of the words. If the words are
+    pairs of characters, ranges can overlap; overlapping ranges are merged."""
     if not words:
         return [[] for _ in documents]
     places = [places_of_words(document or "") for document in documents]
@@ -132,7 +132,8 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """A query of the page. words: the words of the query's text, as the analyzer returns them."""
+    """A query that the page sent, in the form that a store takes. words: the words of the query's
+    text, as the analyzer returns them."""
 
     question: Query
     analyzer: Analyzer
@@ -194,7 +195,8 @@ def _no_uris(uris: list[str | None]) -> list[Any]:
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Raise an error for sources of a query that do not fit the mode, or cannot be combined."""
+    """Raise InvalidArgumentError for sources of a query that do not fit the mode, or cannot be
+    combined. The sources are a text, a vector, a record, an image and a sparse vector."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
@@ -219,7 +221,8 @@ def _sources(
     space: SpaceRecord | None,
     sparse_space: SpaceRecord | None,
 ) -> dict[str, Any]:
-    """The sources of the query as arguments of `Collection.query`."""
+    """The sources of a query (vectors, a text and a sparse vector), as arguments of
+    `Collection.query`."""
     sparse = body.get("sparse")
     if sparse_space is not None and sparse is None:
         sparse = _vector_of(viewed, body["record"], sparse_space)
@@ -236,8 +239,8 @@ def _sources(
 def _query_vectors(
     views: Views, viewed: ViewedCollection, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
-    """(m, d) float32: the query vectors in the body, or the vectors of the record that the body
-    names; None if the query is a text."""
+    """(m, d) float32: the query vectors from the vector, the record or the image in the body; None
+    if the body has none of these."""
     if "vector" in body:
         vector: Matrix = body["vector"]
         if len(vector) > 1 and space.kind == "dense":
@@ -266,8 +269,8 @@ def _pixels_in(image: bytes) -> Any:
 
 
 def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> Any:
-    """The vector of a record in a vector space: a matrix, of one row in a dense space, or a sparse
-    vector."""
+    """The vector of a record in a vector space: a sparse vector, or a matrix, which has one row in
+    a dense space."""
     points = read_record(viewed, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     if vector is None or not (isinstance(vector, SparseVector) or _is_whole(vector)):
@@ -299,7 +302,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
 
 
 def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
-    """The hits, with the positions of the query's words in their documents."""
+    """The hits, each with the places in its document where words of the query occur."""
     ranges = marks(parsed.analyzer, parsed.words, [hit["document"] for hit in shown])
     for hit, places in zip(shown, ranges, strict=True):
         hit["marks"] = places
@@ -368,9 +371,9 @@ def why(
     containing: str | None = None,
     **body: Any,
 ) -> Any:
-    """The reasons why a query finds records, or does not. The records are named by keys or ids, or
-    contain a text. If no record contains the text, the records most similar to the text are
-    explained."""
+    """The reasons why a query finds certain records, or does not. records, ids, containing: the
+    keys of these records, their ids, or a text that they contain. If no record contains the text,
+    the records most similar to the text are explained."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -401,9 +404,9 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
-    """Conditions that exclude records in addition to the filters, each with its name and a
-    description. One limits the query to the chosen records. Another excludes the record whose
-    vector is the query."""
+    """The conditions, besides the filters, that exclude records from a query, each with its name
+    and a description. One condition limits the query to the chosen records. Another excludes the
+    record whose vector is the query."""
     conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
         description = f"one of {len(body['keys'])} chosen records"
@@ -426,9 +429,9 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons for the records that contain a text. If no record contains it: the reasons for
-    the records most similar to the text, and a remark that says so. ask: returns the reasons for
-    given records."""
+    """The reasons for the records that contain a text, and None. If no record contains the text:
+    the reasons for the records most similar to the text, and a remark that says so. ask: returns
+    the reasons for given records."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

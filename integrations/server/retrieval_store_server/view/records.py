@@ -1,12 +1,14 @@
-"""Shows a store to the page: its collections, their records, small pictures, and a map.
+"""Makes the parts of the page that show a store: its collections, their records, small pictures,
+and a map.
 
 A `thumbnail` is a small version of the image at a record's uri. A store's uris are untrusted: a
 file is shown only if it is below the folder that the user has named, and no host is ever contacted.
 The file is decoded within the loader's limits. The image is encoded again, so that only its pixels
 reach the browser.
 
-`draw` makes the map of a collection: its records in the plane of the greatest variance of their
-vectors, coloured by a field. `place` returns the positions of other records on this map.
+`draw` makes the map of a collection. It projects the records' vectors onto the plane in which the
+vectors have the greatest variance, and colours the records by a field. `place` returns the
+positions of other records on this map.
 """
 
 import io
@@ -91,7 +93,8 @@ def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
 
 
 def collection(views: Views, collection: str) -> Any:
-    """A collection, with the options for its queries."""
+    """A description of a collection, with what the page needs to offer queries: the vector spaces,
+    the keys of metadata, and the embedding function."""
     viewed = views.collection(collection)
     record = viewed.record
     stats = viewed.points.stats()
@@ -178,7 +181,8 @@ def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
-    """The keys of payloads, the most common first. The keys of nested objects contain dots."""
+    """The keys in payloads, in the order in which they first occur, each with the kinds of its
+    values and a few examples. The keys of nested objects contain dots."""
     kinds: dict[str, dict[str, None]] = {}
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -282,7 +286,8 @@ def show_records(points: Points, most: int) -> list[dict[str, Any]]:
 
 
 def show_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits as the page lists them; `query` adds the marks."""
+    """Hits in the form in which the page lists them. Each hit has an empty list of marks, which
+    `query` fills."""
     shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -300,7 +305,8 @@ def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Point
 
 
 def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
-    """A record with its whole document and its vectors."""
+    """A record with its document, of which at most SHOWN_ALONE characters are returned, and with
+    summaries of its vectors."""
     names = tuple(space.name for space in viewed.spaces)
     points = read_record(viewed, key, Fields(payload=True, document=True, uri=True, vectors=names))
     (shown,) = show_records(points, SHOWN_ALONE)
@@ -316,8 +322,8 @@ def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:
-    """A summary of a vector: its length and its first numbers. For a multivector: the summary of
-    the first vector, with the number of vectors. None if there is no vector."""
+    """A summary of a vector: its Euclidean length and its first numbers. For a multivector: the
+    summary of the first vector, with the number of vectors. None if there is no vector."""
     if vector is None:
         return None
     if isinstance(vector, SparseVector):
@@ -439,7 +445,7 @@ def draw(
     seed: int = 0,
     color: str | None = None,
 ) -> Parts:
-    """The data of a map, as a message with JSON and arrays."""
+    """The data of a map of the matching records, as a message with JSON and arrays."""
     viewed = views.collection(collection)
     name = viewed.space(space, KINDS, "space").name
     expression = filter_of_view(where, where_document, keys)

@@ -418,9 +418,9 @@ class PointStore:
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The matching points, sorted by their numbers in the column, beginning with the number
-        `start`. A point with several numbers is repeated. Also returns the number of each returned
-        point."""
+        """The matching points, sorted by the numbers that `values` has for them, beginning with the
+        number `start`. A point with several numbers is repeated. Also returns the number of each
+        returned point."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
         living = self._without_expired(view, expression)

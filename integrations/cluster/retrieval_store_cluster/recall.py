@@ -1,10 +1,11 @@
 """Measures the recall of a collection's index on the cluster.
 
-The number of candidates (`hnsw_ef`) for a recall depends on the vectors and on the query. With a
-server's default number, a query near a vector may find 99 of the 100 nearest vectors, and a query
-half way between two vectors only 70. So queries of four kinds are run, exactly and with increasing
-numbers of candidates. The kind with the lowest recall counts. The result is stored in the metadata
-of the Qdrant collection, for all clients, and is measured again when the collection has doubled.
+The number of candidates (`hnsw_ef`) that a search needs to reach a recall depends on the vectors
+and on the query. With a server's default number, a query near a vector may find 99 of the 100
+nearest vectors, and a query half way between two vectors only 70. So queries of four kinds are run,
+exactly and with increasing numbers of candidates. The kind with the lowest recall counts. The
+measured recall is stored in the metadata of the Qdrant collection, for all clients. It is measured
+again when the collection has doubled in size.
 """
 
 import logging
@@ -40,9 +41,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
-    """The parameters with which a search for the k nearest reaches this recall, by the last
-    measurement. If no number of candidates reaches the recall, the parameters are those of an exact
-    search. None if nothing was measured."""
+    """The parameters with which a search for the k nearest vectors reaches the recall, as the last
+    measurement found. If no number of candidates reaches the recall, the parameters are those of an
+    exact search. None if nothing was measured."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
@@ -95,7 +96,8 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
 
 
 def _is_ready(collection: QdrantCollection, info: Any) -> bool:
-    """Whether there is a complete index, whose recall can be measured."""
+    """Whether the collection has a complete index, so that the recall of the index can be
+    measured."""
     indexed, points = info.indexed_vectors_count or 0, info.points_count or 0
     is_indexed = indexed >= LEAST and indexed >= INDEXED * points
     is_at_rest = info.status is models.CollectionStatus.GREEN
@@ -131,8 +133,8 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
 
 
 def _questions(vectors: Matrix) -> Matrix:
-    """(QUESTIONS, dim) float32: queries of four kinds. They are near to a vector, half way between
-    two vectors, the mean of five vectors, or random directions."""
+    """(QUESTIONS, dim) float32: queries of four kinds. A query is near to a vector, half way
+    between two vectors, the mean of five vectors, or a random direction."""
     chance = np.random.default_rng(0)
     count, dimension = OF_A_KIND, vectors.shape[1]
     wide = vectors.astype(np.float64)

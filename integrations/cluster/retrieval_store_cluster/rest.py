@@ -17,7 +17,7 @@ from qdrant_client import QdrantClient, models
 
 
 class WritesDone(BaseModel):
-    """A server's response, which says that each change was made."""
+    """The response of a server to a write. It says that each change was made."""
 
     result: list[models.UpdateResult] | None = None
 
@@ -65,7 +65,8 @@ class RestClient:
 
 
 def _members(value: Any) -> dict[str, Any]:
-    """The fields of a model that are set, as JSON."""
+    """A dict of the fields of a model instance that aren't None, for writing as JSON. Raises
+    TypeError for an object that isn't a model."""
     if not isinstance(value, BaseModel):
         raise TypeError(f"{type(value).__name__} is no part of a write")
     return {name: member for name, member in value.__dict__.items() if member is not None}

@@ -1,4 +1,5 @@
-"""Creates the Qdrant collection of a Collection from settings, which are stored in its metadata.
+"""Creates the Qdrant collection of a Collection from settings. The settings are stored in the
+metadata of the Qdrant collection.
 
 The Qdrant collection is created without a dense vector space: the dimension is known only at the
 first write, which adds the space (`make_room`).
@@ -8,8 +9,8 @@ key has one index, of one kind. A server in strict mode refuses a condition on a
 the key supports the condition. Even an index that supports a condition may miss points: an integer
 index misses 2021.5. Conditions on such an index are left out of the filter, and the client checks
 them. As long as all values of a key are integers, the key has an integer index, whose values a
-server can count. The client checks every few seconds whether that is still so. Before a client
-writes another value, it converts the index to floats.
+server can count. The client checks every few seconds whether all values are still integers. Before
+a client writes a value that isn't an integer, it converts the index to an index of floats.
 """
 
 import logging
@@ -110,7 +111,7 @@ class CollectionSettings:
 
     @property
     def ef(self) -> int:
-        """The number of candidates of a query."""
+        """The number of candidates (`hnsw_ef`) of a query, from the collection's settings."""
         ef: int = self._part("hnsw")["ef_search"]
         return ef
 
@@ -132,7 +133,7 @@ class CollectionSettings:
 
     @property
     def sparse(self) -> dict[str, Any] | None:
-        """The settings of sparse vectors; None if there are none."""
+        """The settings of sparse vectors; None if the collection has no sparse vectors."""
         return self._part("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
@@ -152,8 +153,8 @@ class CollectionSettings:
         )
 
     def as_payload(self) -> Payload:
-        """The settings in the form for storing. Floats have the form that payloads use, since
-        Qdrant would round them."""
+        """The settings in the form in which they are stored. Floats are stored in the same form as
+        in payloads, because Qdrant would round them."""
         settings = self.record.settings
         exact = exact_text(settings)
         return {
@@ -176,9 +177,9 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecall:
-    """The measured recall of searches. points: the number of points at the measurement. found: the
-    share of the nearest points that was found, by the number of requested hits and by the number of
-    candidates."""
+    """The measured recall of searches. points: the number of points at the measurement; found: the
+    share of the nearest points that a search found. `found` has a share for each number of
+    requested hits, and for each number of candidates."""
 
     points: int
     found: Mapping[int, Mapping[int, float]]
@@ -343,8 +344,8 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
 
 
 def quantization(value: Any) -> Any:
-    """The quantization as a model of qdrant-client. Raises InvalidArgumentError if it is
-    invalid."""
+    """The quantization as an instance of qdrant-client's model class; None for None. Raises
+    InvalidArgumentError for an invalid quantization."""
     if value is None:
         return None
     try:
@@ -380,8 +381,8 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
 
 def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
     """The arguments with which an index is created. For indexes on this package's own keys, the
-    graph gets no links, since no search needs them; with these links, the graph took four times as
-    long to build."""
+    graph gets no additional links. No search needs such links, and with them the graph took four
+    times as long to build."""
     name = quote_path(path)
     schema: Any = kind
     if path == LISTS:
@@ -505,12 +506,13 @@ class PayloadIndexes:
         return kind == "float" or (kind == "integer" and self._serves_numbers(path))
 
     def rounds(self, path: PayloadPath) -> bool:
-        """Whether the index on a key contains only integers, so that the server rounds bounds."""
+        """Whether the index on a key contains only integers. The server rounds the bounds of a
+        range for such an index."""
         return self._kinds.get(path) == "integer"
 
     def _serves_numbers(self, path: PayloadPath) -> bool:
-        """Whether an integer index contains all numbers under a key; this is checked every few
-        seconds. If not, the index is converted to floats."""
+        """Whether an index contains all numbers under a key. An integer index is checked every few
+        seconds. If it doesn't contain all numbers, it is converted to an index of floats."""
         if time.monotonic() < self._integers_until.get(path, 0.0):
             return True
         if self._has_integers(path):
@@ -554,9 +556,9 @@ class PayloadIndexes:
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that contain the text; None if the server cannot evaluate it. In
-        strict mode no index supports such a match, and for older servers a text index only contains
-        words."""
+        """The match for strings that contain the text; None if the server cannot evaluate such a
+        match. In strict mode, no index supports the match. On older servers, a text index on the
+        key contains only whole words."""
         if self._strict:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
@@ -617,8 +619,8 @@ class PayloadIndexes:
         self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index is missing, and the server allows no further index. The client then
-        evaluates the condition, and reads more points."""
+        """Whether a key has no index, and the server allows no further index. In that case the
+        client evaluates conditions on this key, and reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
         if not self._has_warned and path != LISTS:
@@ -633,8 +635,8 @@ class PayloadIndexes:
         return self._kinds
 
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
-        """Store the indexes that the server reports, the number of indexes that it allows, and
-        whether it requires them."""
+        """Store what the server reports: the indexes of the collection, the number of indexes that
+        the server allows, and whether it requires indexes for filters."""
         self._most = most
         kinds = {
             parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
@@ -674,7 +676,8 @@ def _is_integer(value: Any) -> bool:
 
 
 def _kinds_of(value: Any, in_list: bool = False) -> list[str]:
-    """The kinds of index that can find the value, or the elements of a list."""
+    """The kinds of index that can find a value. For a list, these are the kinds that can find each
+    of its elements."""
     match value:
         case list():
             return [

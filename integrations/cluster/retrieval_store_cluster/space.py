@@ -1,7 +1,7 @@
 """`QdrantCollection` is the Qdrant collection that a Collection uses. The functions of this module
-convert its vectors.
+convert the vectors of the collection.
 
-`Listing` returns the collection's points in the order of first insertion, in pages.
+`Listing` returns the points of the collection in the order of first insertion, in pages.
 """
 
 import time
@@ -92,8 +92,8 @@ class QdrantCollection:
     hint: the order number at which the next page probably begins; limits: the limits of the server.
     measured: the recall of searches, when it expires (by time.monotonic), and a lock for the thread
     that measures it; links: for each key, whether the graph has links for its values; indexed: how
-    many vectors are in the graph. point_bytes: the mean size of payloads with documents, as last
-    read; None before."""
+    many vectors are in the graph. point_bytes: the mean size of payloads with documents, by the
+    last read; None before the first read."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -149,11 +149,11 @@ class QdrantCollection:
         self.call(method, **arguments, wait=True)
 
     def _has_done_all(self, seconds: float) -> bool:
-        """Whether the server has finished its whole queue, for which this method waits at least
-        `seconds`. It sends an empty operation, which each shard executes after all operations that
-        were queued before. If the empty operation isn't done in time, a queued operation has
-        failed, now or long ago. To learn the reason, a client sends the failed operation again and
-        waits for it."""
+        """Wait until the server has executed all queued operations, and return whether none has
+        failed, now or long ago. This method sends an empty operation, which each shard executes
+        after all operations that were queued before. Raises ClusterTimeoutError if the empty
+        operation isn't done in `seconds`. To learn why an operation has failed, a client sends it
+        again and waits for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -166,8 +166,8 @@ class QdrantCollection:
         return self.call("get_collection").status is not models.CollectionStatus.RED
 
     def read(self, method: str, spaces: Spaces, payload: PayloadWanted, **arguments: Any) -> Any:
-        """The points that `retrieve` or `scroll` returns, with the requested payload keys, and
-        vectors in these spaces."""
+        """The response of `retrieve` or `scroll`: points with the payload keys in `payload`, and
+        with their vectors in `spaces`."""
         options = {**self.consistency, **arguments, "with_payload": payload}
         try:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
@@ -175,7 +175,8 @@ class QdrantCollection:
             return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
 
     def note_bytes(self, records: Sequence[Any]) -> None:
-        """Store the size of payloads with documents in bytes."""
+        """Store the mean size, in bytes, of the payloads of these records. The payloads include
+        documents."""
         if records:
             self.point_bytes = payload_bytes(records) / len(records)
 
@@ -276,8 +277,7 @@ class QdrantCollection:
 
     def refuse_replaced(self, since: float = 0.0) -> None:
         """Raise NotFoundError if the Qdrant collection was replaced by another one of the same
-        name. since: the result of an earlier check is used if it is less than this many seconds
-        old."""
+        name. since: if the last check is less than this many seconds old, no new check is made."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 
@@ -314,12 +314,14 @@ class QdrantCollection:
         self.refuse_other(dimension, "embeddings")
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
-        """The value of `with_vectors` that requests the vectors in these spaces."""
+        """The value of the argument `with_vectors` with which Qdrant returns the vectors in these
+        spaces."""
         dense = [DENSE] if "" in spaces and self.known_dimension() is not None else []
         return [*dense, *self._names_of(spaces)] or False
 
     def _names_of(self, spaces: Spaces) -> list[str]:
-        """The names in Qdrant of those spaces that exist from the beginning."""
+        """The names in Qdrant of those spaces that a Qdrant collection has from its creation. Only
+        the space of sparse vectors can be among them."""
         return [SPARSE] if SPARSE in spaces and self.settings.sparse is not None else []
 
     def word_model(self) -> BM25Embedding:
@@ -328,8 +330,8 @@ class QdrantCollection:
 
 
 def _consistency(level: Any) -> dict[str, Any]:
-    """The consistency level as an argument of the client's methods. Over gRPC these take no
-    string."""
+    """The consistency level as a keyword argument for the client's methods. A string is converted,
+    because the methods accept no string over gRPC."""
     if isinstance(level, str):
         level = models.ReadConsistencyType(level)
     return {} if level is None else {"consistency": level}
@@ -365,7 +367,8 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector as a model of qdrant-client. The vector must not be empty."""
+    """A sparse vector as an instance of qdrant-client's model class. The vector must not be
+    empty."""
     indices, values = vector.indices.tolist(), vector.values.tolist()
     return models.SparseVector.model_construct(indices=indices, values=values)
 
@@ -376,7 +379,8 @@ def points_of(
     vectors: Sequence[VectorsBySpace],
     fields: Fields,
 ) -> Points:
-    """Points in the form that callers get."""
+    """Convert points to the `Points` that callers get, with the requested fields. vectors: the
+    requested vectors of each point."""
     return Points(
         [point.id for point in points],
         [point.payload for point in points] if fields.payload else None,
@@ -465,8 +469,8 @@ class Listing:
         return [self._parse_record(record) for record in records]
 
     def sample(self, size: int) -> list[ListedPoint]:
-        """The first points by their ids in Qdrant. Since these ids are hashes, they are as good as
-        a random sample."""
+        """The first points in the order of their ids in Qdrant. These ids are hashes, so the points
+        are as good as a random sample."""
         return list(islice(replace(self, expected=size).in_any_order(), size))
 
     def last_order(self) -> int:
@@ -511,8 +515,9 @@ class Listing:
         return low
 
     def page_size(self) -> int:
-        """The maximum number of points of a page. If vectors and documents are read, the number is
-        what fits into a response, estimated from earlier pages."""
+        """The maximum number of points per page. If vectors or documents are read, this is the
+        number of points that fits into a response. The size of documents is estimated from earlier
+        pages."""
         most, bytes_of_point = min(PAGE, self.collection.limits.query or PAGE), 1.0
         if "" in self.spaces:
             bytes_of_point += NUMBER_BYTES * (self.collection.dimension or 0)
@@ -523,8 +528,8 @@ class Listing:
 
     @property
     def _slack(self) -> int:
-        """How many unneeded points may be read, to save the requests that find an exact
-        position."""
+        """The number of unneeded points that may be read. Reading them saves the requests that
+        would find an exact position."""
         return max(self.expected, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
@@ -537,8 +542,8 @@ class Listing:
         return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
-        """The first `size` points from an order number on. Qdrant returns points with the same
-        number in varying order."""
+        """The first `size` points from the order number `start` on, sorted. Qdrant itself returns
+        points with the same order number in varying order."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._parse_record, records), key=_place)
 

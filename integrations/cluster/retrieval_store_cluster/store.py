@@ -186,7 +186,7 @@ class ClusterPoints:
 
     @_traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points."""
+        """Insert the new points of a batch, and update the existing points, as the rules say."""
         note(lambda: {"retrieval_store.written": len(batch.ids)})
         self._collection.refuse_replaced()
         batch_prepared = self._prepare_write(batch, rules)
@@ -241,8 +241,9 @@ class ClusterPoints:
 
     @_retried
     def _delete_matching(self, expression: Expression | None) -> int:
-        """Delete all points that match. The server deletes points by the filter if it can decide
-        whether they match. All other matching points are deleted by their ids."""
+        """Delete all points that match `expression`. If the server can evaluate the expression for
+        a point, the point is deleted by a filter on the server. The other points are checked by the
+        client, and deleted by their ids."""
         parts = self._parts(expression)
         others = [
             listed.point.id for listed in self._judge_points(parts.doubtful, expression, Fields())
@@ -257,15 +258,17 @@ class ClusterPoints:
 
     @_traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
-        """Merge these keys into the payloads of the points that match; returns how many matched."""
+        """Merge `payload` into the payload of each point that matches the expression; returns the
+        number of matching points."""
         refuse_reserved([payload])
         return self._merge_matching(expression, payload)
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """Merge a payload into the points that match. The server changes points by the filter if it
-        can decide whether they match, unless exact values stored in addition to their metadata
-        would change. All other matching points are changed one by one."""
+        """Merge a payload into the points that match `expression`. If the server can evaluate the
+        expression for a point, the point is changed by a filter on the server. The client changes
+        the other matching points one by one. It also changes the matching points whose exact
+        values, stored in addition to the metadata, the merge would change."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         # Points with exact values are read anyway, and counting all costs less than counting only
@@ -280,8 +283,8 @@ class ClusterPoints:
         return max(0, within - len(noted)) + len(doubtful | noted)
 
     def _merge_each(self, bound: Bound, expression: Expression, payload: Payload) -> set[PointId]:
-        """Merge a payload into each matching point within a bound, in pages. Returns the ids of
-        these points."""
+        """Merge a payload into the points that match both `bound` and `expression`, page by page.
+        Returns the ids of these points."""
         points = self._judge_points(bound, expression, WHOLE)
         merged: set[PointId] = set()
         while page := [listed.point for listed in islice(points, PAGE)]:
@@ -301,7 +304,8 @@ class ClusterPoints:
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points that match ids and filter: in the order of `ids`, or of first insertion."""
+        """The points that match the ids and the filter. They are in the order of `ids`, or, if
+        `ids` is None, in the order of their first insertion."""
         matches = self._matches(ids, expression, limit, offset, fields)
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
@@ -360,15 +364,17 @@ class ClusterPoints:
 
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match. They are the first points by their ids in
-        Qdrant. Since these ids are hashes, this is as good as a random sample."""
+        """A sample of at most `size` points that match. It consists of the first points in the
+        order of their ids in Qdrant. These ids are hashes, so this sample is as good as a random
+        sample."""
         return self._sample(expression, size, 0, fields)
 
     @_retried
     def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:
-        """A sample of `size` points that match, drawn with a random seed, in the order of `get`."""
+        """A random sample of `size` points that match, in the order of `get`. seed: the seed of the
+        random generator that selects the points."""
         payload = payload_for(fields, expression)
         listing = self._listing(expression, fields.vectors, size, payload)
         if listing is None:
@@ -445,7 +451,8 @@ class ClusterPoints:
         self._collection.indexes.create(path, kind or self._kind_of(path), queued_for)
 
     def _kind_of(self, path: PayloadPath) -> str:
-        """The kind of index that suits most of the first points."""
+        """The kind of index that suits the values of most of the first points. Raises
+        InvalidArgumentError if none of these points has a value that can be indexed."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
         kind = kind_for(path, values)
@@ -517,7 +524,7 @@ class ClusterPoints:
         return Gauges(points=stats["points"], problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Do nothing, since the number of candidates is sent with each query."""
+        """Do nothing, since the number of candidates of a search is sent with each query."""
 
     @_retried
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
@@ -533,7 +540,7 @@ class ClusterPoints:
         return parts_of(expression, collection.indexes, lambda: collection.limits)
 
     def _show(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
-        """Points in the form that callers get."""
+        """Convert listed points to the `Points` that callers get, with the requested fields."""
         points, vectors = [read.point for read in listed], [read.vectors for read in listed]
         return points_of(self._collection, points, vectors, fields)
 
@@ -555,7 +562,8 @@ class ClusterPoints:
         offset: int,
         fields: Fields,
     ) -> list[ListedPoint]:
-        """The points with these ids that match, after the offset, up to the limit."""
+        """The points that match both the ids and the expression: at most `limit` points after the
+        first `offset` points. ids: None for all ids."""
         payload = payload_for(fields, expression)
         if ids is not None:
             points = by_id(self._collection, ids, fields.vectors, payload)
@@ -593,8 +601,8 @@ class ClusterPoints:
         expected: int,
         payload: PayloadWanted,
     ) -> Listing | None:
-        """A listing of the points that may match, by the conditions that the server can check; None
-        if no point can match."""
+        """A listing of the points that may match `expression`. These points fulfil all conditions
+        that the server can check. None if no point can match."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
@@ -721,10 +729,11 @@ def refuse_long(name: str) -> None:
 
 
 class ClusterStore(BaseStore):
-    """A cluster. Each collection is a Qdrant collection under its first name. A later name of the
-    collection is an alias. The settings and the id are in the metadata of the Qdrant collection.
-    Another process can replace a collection by another collection of the same name. A `Collection`
-    object for the replaced collection detects this when it reads the metadata."""
+    """A store on a cluster. Each collection is a Qdrant collection under the first name of the
+    collection. If the collection is renamed, the new name is an alias of the Qdrant collection. The
+    settings and the id are in the metadata of the Qdrant collection. Another process can replace a
+    collection by another collection of the same name. A `Collection` object for the replaced
+    collection detects this when it reads the metadata."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
@@ -740,8 +749,8 @@ class ClusterStore(BaseStore):
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """Create an empty collection with one vector space, with this id or a new id. Raises
-        AlreadyExistsError if the name is taken."""
+        """Create an empty collection with one vector space. collection_id: the id of the
+        collection; None for a new id. Raises AlreadyExistsError if the name is taken."""
         BM25Embedding(None, False)  # words can be found, or the error names the missing packages
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
@@ -802,9 +811,10 @@ class ClusterStore(BaseStore):
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError if the
-        new name is taken. Raises ConflictError for new settings of word search, since the points
-        contain the words by the old settings."""
+        """Replace the record of a collection, with its name and its settings, by the record that
+        `edit` returns. Raises AlreadyExistsError if the new name is taken. Raises ConflictError for
+        new settings of word search, because the words of the existing points are stored by the old
+        settings."""
         old = self.record(collection_id)
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
@@ -842,8 +852,9 @@ class ClusterStore(BaseStore):
             raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """The records of collections of this package, sorted by name. Raises FormatError if only
-        older releases can read a collection, since it must not be left out silently."""
+        """A page of the records of this package's collections, sorted by name. Raises FormatError
+        if only older releases can read one of the collections, because that collection must not be
+        left out silently."""
         known_before = [*self._open]
         names = self.cluster.collections()
         with WorkerPool(READ_AT_ONCE, "retrieval-store-listing") as threads:
@@ -865,15 +876,16 @@ class ClusterStore(BaseStore):
         return ClusterPoints(self._open_collection(collection_id))
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """The note of a collection that is a copy, None if there is none, and the collection's
-        number of points. Raises NotFoundError if the collection does not exist."""
+        """The progress of a collection that is a copy from another cluster, and the number of
+        points in the collection. The progress is None if the collection isn't such a copy. Raises
+        NotFoundError if the collection does not exist."""
         name = self._open_collection(collection_id).settings.name
         info = self.cluster.call("get_collection", name)
         return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Store the note of a collection that is a copy; raises NotFoundError if it does not
-        exist."""
+        """Store `note`, the progress of a collection that is a copy from another cluster. Raises
+        NotFoundError if the collection does not exist."""
         name = self._open_collection(collection_id).settings.name
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
@@ -895,7 +907,7 @@ class ClusterStore(BaseStore):
         return self.by_name(name)
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
-        """The cluster's metrics of each collection."""
+        """Yield the name of each collection, and the metrics that the cluster reports for it."""
         for record in self.page(None, 0):
             with suppress(NotFoundError):  # deleted meanwhile
                 yield record.name, self.points(record.id).gauges()
@@ -906,9 +918,9 @@ class ClusterStore(BaseStore):
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """The cached state of the collection with this id. If the state is not cached, Qdrant
-        collections are read until the collection is found, except those that were read a moment
-        ago."""
+        """The cached state of the collection with this id. If the state is not cached, the Qdrant
+        collections are read one after the other, until the collection is found. Qdrant collections
+        that were read a moment ago are skipped."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:
@@ -923,8 +935,9 @@ class ClusterStore(BaseStore):
         return collection
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """The record of a Qdrant collection, found by its name or an alias; None if there is none.
-        Raises FormatError for a collection that only older releases can read."""
+        """The record of a Qdrant collection, found by its name or an alias. None if there is no
+        such Qdrant collection, or if another program created it. Raises FormatError for a
+        collection that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:

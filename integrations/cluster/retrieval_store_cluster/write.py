@@ -82,9 +82,10 @@ class _Vector:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The new state of one point. vector: the new vector, None to keep the old one; words: whether
-    to compute the sparse vector of the point's words again. whole: whether the point is replaced as
-    a whole; sparse: the new sparse vector. old: the existing point, None if the point is new."""
+    """The new state of one point. vector: the new vector, None to keep the old vector; words:
+    whether the sparse vector of the point's words is computed again; whole: whether the whole point
+    is replaced; sparse: the new sparse vector; old: the existing point, None if the point is
+    new."""
 
     point: StoredPoint
     vector: _Vector | None
@@ -118,8 +119,8 @@ def prepare_write(
     rules: WriteRules,
     known: Mapping[PointId, StoredPoint],
 ) -> PreparedWrite:
-    """Check a batch, and prepare the insertion and update of its points by the rules. known: those
-    points of the batch that exist already."""
+    """Check a batch, and prepare the requests that insert and update its points, as the rules say.
+    known: those points of the batch that exist already."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
         existing = sorted(known.values(), key=lambda point: point.order)
@@ -199,16 +200,16 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
 def delete_matching(
     collection: QdrantCollection, condition: models.Filter | None, count: int
 ) -> None:
-    """Delete the points that fulfil a condition, all points if it is None. count: the number of
-    these points."""
+    """Delete the points that fulfil a condition; if `condition` is None, delete all points. count:
+    the number of points to delete."""
     selector = models.FilterSelector(filter=condition or models.Filter())
     _change_matching(collection, "delete", count, points_selector=selector)
 
 
 def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
-    """The points within a bound, in two parts. certain: points into whose metadata the server can
-    merge a payload. doubtful: points that also have exact values in addition to the metadata, which
-    the merge would change."""
+    """The points within `bound`, in two parts. certain: the points into whose metadata the server
+    can merge the payload. doubtful: the points with exact values that the merge would change.
+    (Exact values are stored in addition to the metadata.)"""
     values = payload.values()
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
@@ -224,8 +225,9 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
 
 
 def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
-    """The condition for points with exact values in addition to the metadata that a merge of these
-    keys would change. None if the server cannot evaluate it."""
+    """The condition that finds the points whose exact values a merge of these keys would change.
+    (Exact values are stored in addition to the metadata.) None if the server cannot evaluate this
+    condition."""
     names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
     listed = models.FieldCondition(key=quote_path(LISTS), match=names)
     if collection.settings.notes_beside:
@@ -243,8 +245,8 @@ def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
     """Merge a payload into the metadata of the points that fulfil a condition. This must be a
-    single operation, since other points might fulfil the condition after a first operation. count:
-    the number of these points."""
+    single operation, because after a first operation other points might fulfil the condition.
+    count: the number of points that fulfil the condition."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
@@ -265,8 +267,8 @@ def _change_matching(
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
-    """The vectors of the batch, by position. Raises DimensionMismatchError for a vector of another
-    dimension."""
+    """A dict from a position in the batch to the vector at this position. Raises
+    DimensionMismatchError for a vector of another dimension."""
     by_place: dict[int, _Vector] = {}
     for column in batch.vectors.values():
         if isinstance(column, Vectors):
@@ -298,7 +300,7 @@ def _refuse_long(
 
 
 def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
-    """The sparse vectors of the batch, by position."""
+    """A dict from a position in the batch to the sparse vector at this position."""
     by_place: dict[int, models.SparseVector] = {}
     for column in batch.vectors.values():
         if isinstance(column, NonDenseVectors):
@@ -323,9 +325,10 @@ def _change(
     keeps: bool,
     rules: WriteRules,
 ) -> _Change:
-    """The change of one point of a batch. old: the existing point, None for a new point; order: the
-    order number of a new point. vector, other: the new vector and the new sparse vector, if any.
-    keeps: whether an existing point keeps its sparse vector if `other` is None."""
+    """The change of one point of a batch, at position `i`. old: the existing point, None for a new
+    point; order: the order number of a new point; vector, other: the new vector and the new sparse
+    vector, None if there is none; keeps: whether an existing point keeps its sparse vector if
+    `other` is None."""
     payload: Any = _value_at(batch.payloads, i)
     document: Any = _value_at(batch.documents, i)
     uri: Any = _value_at(batch.uris, i)
@@ -402,7 +405,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
 
 
 def _on_existing_points(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
-    """The operations, without those that change points that do not exist."""
+    """The operations, except operations that change a point that does not exist."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call(
@@ -487,9 +490,9 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request. Those that write whole points are merged into one
-    operation. If many operations change payloads, they are queued and awaited together, since a
-    server takes a millisecond to confirm a single operation."""
+    """Send the operations in one request. Operations that write whole points are merged into one
+    operation. If there are many operations, and all of them change payloads, they are queued and
+    awaited together. A server takes a millisecond to confirm a single operation."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -507,8 +510,8 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
 def _words(
     collection: QdrantCollection, documents: Sequence[str | None]
 ) -> list[models.SparseVector | None]:
-    """The sparse vectors of the words of documents; None for a missing document, or a document
-    without words."""
+    """For each document, the sparse vector of its words. It is None for a missing document, or a
+    document without words."""
     places = [i for i, document in enumerate(documents) if document is not None]
     vectors: list[models.SparseVector | None] = [None] * len(documents)
     if places:
@@ -548,8 +551,8 @@ class Sending(Generic[RequestT]):
         self._thread.shutdown()
 
     def add(self, request: RequestT) -> Future[None]:
-        """Queue a request. If too many requests are queued, waits for the first of them, and raises
-        its error."""
+        """Queue a request. If too many requests are queued, wait for the first one, and raise its
+        error if it failed. Returns a future of the request."""
         while len(self._under_way) >= AHEAD:
             self._under_way.popleft().result()
         self._under_way.append(self._thread.submit(self._send_next, request))

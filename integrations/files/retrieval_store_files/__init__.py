@@ -8,15 +8,17 @@ and memory.
 
 A record is a dict in the form that `Collection.iterate` returns and `Collection.add_from` takes.
 The module `add` chooses a format, checks the whole file, and then adds its records. `find` finds
-the files of a folder (`gitignore` matches patterns), `read` reads them, and `folders` adds them.
-`sync` compares a folder with a collection, and returns the passages around a passage. `reports` has
-the classes of all results. The subpackage `formats` reads and writes files of records, `imports`
-reads the stores of other programs, and `readers` extracts texts from files. `functions` finds
-embedding functions by the names that users, files and other programs use. `values` checks
-arguments, and formats messages. `commands` has the commands of the command line.
+the files of a folder, and `gitignore` matches file names with patterns. `read` makes records from
+the contents of files. `folders` adds the texts and images of a folder. `sync` keeps a collection in
+sync with a folder, and has a function that returns the passages around a passage. `reports` has the
+classes of the results that these functions return. The subpackage `formats` reads and writes files
+of records, `imports` reads the stores of other programs, and `readers` extracts texts from files.
+`functions` finds embedding functions by the names that users, files and other programs use.
+`values` checks arguments, and formats messages. `commands` has the commands of the command line.
 
-This package can import the public parts of the core, which finds the readers and the commands as
-plugins. The modules are imported on first use, because readers run in a process with little memory.
+This package can import the public parts of the core. The core finds the readers and commands of
+this package as plugins. The modules are imported on first use, because readers run in a process
+with little memory.
 """
 
 from importlib import import_module

@@ -5,7 +5,8 @@ is written. Records are checked in batches, by the code that checks the argument
 `Collection.add`. If a batch is refused, its records are checked one by one, so that the error can
 name the first invalid record. Finally, an `Adder` writes the records.
 
-An exported file may have the settings of its collection; `description_in` reads them.
+An exported file may contain the settings of the collection from which it was exported;
+`description_in` reads these settings.
 """
 
 import os
@@ -70,8 +71,8 @@ class Source:
 
     @property
     def place(self) -> FilePlace:
-        """The name of the source for error messages, and whether these call its records lines or
-        rows."""
+        """The name of the source, and the word for a record ("line" or "row"), for error
+        messages."""
         if self.format == "arrays":
             return FilePlace(arrays.RECORDS, "line")
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
@@ -103,7 +104,9 @@ def source_of(
     document_column: Any,
     max_line_bytes: Any,
 ) -> Source:
-    """The source that the arguments of a call describe. Raises an error for an invalid argument."""
+    """The `Source` with the path, the format, and the names of the columns that the arguments of a
+    call give. Without a `format`, the format follows from the path. Raises an error for an invalid
+    argument."""
     for name, column in (("id_column", id_column), ("document_column", document_column)):
         if not isinstance(column, str) or not column:
             raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
@@ -160,11 +163,11 @@ def check(
     """Check a whole file of records. Nothing is written, embedded or loaded.
 
     Args:
-        path: a file whose name ends with .jsonl, .ndjson, .csv, .tsv or .parquet, any file in the
-            `format`, or a directory that `export_arrays` has written.
-        collection: a collection to which each record must fit. Its vectors and sparse vectors are
-            checked, and whether a missing embedding can be computed. Ids that exist in the
-            collection are accepted.
+        path: a file whose name ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or a directory
+            that `export_arrays` has written. If `format` is given, the file can have any name.
+        collection: a collection that each record must fit. The vectors and sparse vectors of the
+            records are checked, and whether the collection can compute a missing embedding. Ids
+            that exist in the collection are accepted.
         format: the format of the file, needed if its name doesn't show it.
         id_column: the name of the column with the ids.
         document_column: the name of the column with the documents.
@@ -182,8 +185,8 @@ def check(
 
 
 def from_file(embed: Any) -> FromFile | None:
-    """The argument `embed`, which names the field of records to embed. Raises InvalidArgumentError
-    if it names no such field."""
+    """Return the argument `embed` unchanged if it names a field to embed ("documents" or "uris"),
+    or is None. Raises InvalidArgumentError for any other value."""
     if embed not in (None, *get_args(FromFile)):
         expected = " or ".join(map(repr, get_args(FromFile)))
         raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
@@ -192,8 +195,10 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The fields that a collection accepts. The defaults mean that there is no collection and all
-    fields are accepted."""
+    """The records that a collection accepts. dimension: the dimension of the collection's vectors;
+    is_half: whether vectors are stored as float16; sparse: whether the collection has sparse
+    vectors; embeds: whether it has an embedding function; loads: whether it has a data loader. The
+    defaults accept all records. They are used if there is no collection."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -203,7 +208,8 @@ class Expected:
 
 
 def expectations_of(collection: Collection | None) -> Expected:
-    """The fields that a collection accepts; all fields if `collection` is None."""
+    """The `Expected` that says which records the collection accepts. If `collection` is None, all
+    records are accepted."""
     if collection is None:
         return Expected()
     settings = collection.configuration
@@ -225,8 +231,9 @@ def check_source(
     show_progress: bool,
     embed: FromFile | None,
 ) -> Checked:
-    """Check all records of a source, and summarize them. Raises InvalidArgumentError for an invalid
-    record, and an error if an id already exists in the collection `new_in`."""
+    """Check all records of a source, and return a report with the number of records and of
+    embeddings. Raises InvalidArgumentError for an invalid record, and IDAlreadyExistsError if an id
+    already exists in the collection `new_in`."""
     checker = Checker(source.place, expected, embed)
     with progress_bar("checking", None, "record", show_progress) as bar:
         for rows in batches(source.rows(), BATCH):
@@ -238,7 +245,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """The ids that exist in the collection."""
+    """The subset of `ids` that exists in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
@@ -469,7 +476,8 @@ def add_file(
 
 
 def refuse_both(resume: bool, upsert: bool) -> None:
-    """Raise InvalidArgumentError if existing records should be both skipped and updated."""
+    """Raise InvalidArgumentError if `resume` and `upsert` are both set. Existing records are either
+    skipped or updated."""
     if resume and upsert:
         raise InvalidArgumentError(
             "resume and upsert are both given: existing records are either skipped or updated"
@@ -545,9 +553,10 @@ CLUSTER_SETTINGS = "qdrant"  # the key of settings that only a cluster has
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The settings of the collection from which a file was exported, as that file describes them.
-    configuration: the argument of `Client.create_collection`. model: the name and settings of the
-    embedding function. The author of the file chose them, so they are untrusted."""
+    """The settings of a collection, as a file that was exported from the collection describes them.
+    configuration: the argument `configuration` of `Client.create_collection`; model: the name and
+    settings of the embedding function. All values are untrusted, because the author of the file
+    chose them."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]
@@ -555,8 +564,8 @@ class Described:
 
 
 def description_in(source: Source) -> Described | None:
-    """The settings of the collection from which a file or directory was exported. None if the file
-    or directory has no such description. Raises InvalidArgumentError for a description that no
+    """The settings of the collection from which a file or directory was exported; None if the file
+    or directory contains no settings. Raises InvalidArgumentError for settings in a form that no
     export of this package writes."""
     if source.format == "arrays":
         content, place = about_arrays(source.path, source.max_line_bytes), ABOUT

@@ -28,7 +28,8 @@ IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 
 
 def refuse_unknown_kind(kind: Any, captions: Any) -> None:
-    """Raise an error if `kind` names no kind of file, or if `captions` isn't a bool."""
+    """Raise an error if `kind` names no kind of file, if `captions` isn't a bool, or if `captions`
+    is set and `kind` selects only texts."""
     if kind is not None and kind not in get_args(FileKind):
         raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(FileKind)}")
     if type(captions) is not bool:
@@ -39,12 +40,18 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """Rules that select files of a folder. kind: "texts" or "images", or None for both; captions:
-    whether texts can be captions of images. every: whether every file with a reader counts as a
-    text; otherwise only files with an ending in `TEXTS` do. own_reader: whether the user has passed
-    a function that reads all files. include, exclude: patterns, as in a .gitignore file; gitignore:
-    whether .gitignore files are obeyed. links: whether links to files are followed; loads: whether
-    there is a data loader for images; readers: the names of the available readers."""
+    """Rules that select files of a folder.
+
+    - kind: "texts" or "images", or None for both. captions: whether a text file can be the caption
+      of an image.
+    - every: whether every file for which there is a reader counts as a text; otherwise only files
+      with an ending in `TEXTS` count. readers: the names of the available readers. own_reader:
+      whether the user has passed a function that reads all files.
+    - include, exclude: patterns in the syntax of .gitignore files. gitignore: whether .gitignore
+      files are obeyed.
+    - links: whether links to files are followed. loads: whether the collection has a data loader
+      for images.
+    """
 
     kind: FileKind | None = None
     captions: bool = False
@@ -85,8 +92,8 @@ class FolderRules:
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether the patterns match a path, or a folder above it. The path of a folder ends with
-    "/"."""
+    """Whether the patterns match `path`, or a folder that contains it. If `path` is a folder, it
+    ends with "/"."""
     if not patterns:
         return False
     git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
@@ -97,8 +104,8 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 def rules_of(
     kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any, reader: Any
 ) -> FolderRules:
-    """The rules that the arguments of a call describe. Every file that has a reader counts as a
-    text. Raises an error for an invalid argument."""
+    """The `FolderRules` with these arguments of a call. Every file for which there is a reader
+    counts as a text. Raises an error for an invalid argument."""
     refuse_unknown_kind(kind, captions)
     check_bools(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
@@ -132,9 +139,9 @@ def check_bools(**arguments: Any) -> None:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """The files of a folder. ids: the sorted ids of the files to add; captions: the caption files
-    of images. The other fields list files that can't be added, and skipped files, each with the
-    reason."""
+    """The files of a folder. ids: the sorted paths, within the folder, of the files to add;
+    captions: the caption file of each image that has one; unreadable: files that can't be added,
+    with the reasons; left_out: skipped files, with the reasons."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
@@ -143,12 +150,13 @@ class FolderFiles:
 
     @property
     def image(self) -> str | None:
-        """The first image, if there is one."""
+        """The path of the first image to add; None if there is no image."""
         return next(filter(is_image, self.ids), None)
 
 
 def find_files(folder: Path, rules: FolderRules) -> FolderFiles:
-    """Find the files in a folder that can be added."""
+    """Find the files in a folder that can be added. The result also lists the skipped and
+    unreadable files, each with the reason."""
     files = FolderFiles()
     ignored = _Ignored(folder) if rules.gitignore else None
 
@@ -194,7 +202,7 @@ def _why_not_enter(
 
 
 class _Ignored:
-    """The patterns of all .gitignore files in a folder and its subfolders, by the path of the
+    """The patterns of all .gitignore files in a folder and its subfolders. They are stored by the
     folder that contains the .gitignore file."""
 
     def __init__(self, folder: Path) -> None:
@@ -223,8 +231,9 @@ class _Ignored:
 
 
 def _set_captions(files: FolderFiles, folder: Path, kind: FileKind | None) -> None:
-    """Remove the captions from the files to add. Images whose captions can't be read are removed
-    too."""
+    """Move captions out of the list of files to add, and assign each caption to its image. An image
+    whose caption can't be read becomes unreadable too. If only images are wanted, other captions
+    are skipped."""
     texts = {
         os.path.splitext(caption)[0]: caption
         for caption in sorted(files.ids)
@@ -277,5 +286,5 @@ def _unfit(path: Path, links: bool) -> str | None:
 
 
 def is_image(point_id: str) -> bool:
-    """Whether the name of a file ends like that of an image."""
+    """Whether the file name ends with the ending of an image, such as ".png"."""
     return os.path.splitext(point_id)[1].lower() in IMAGES

@@ -1,5 +1,6 @@
-"""Finds embedding functions by the names that users, files and other programs use, and the settings
-that these functions imply for a new collection.
+"""Builds embedding functions from the names and settings that users, files and other programs give.
+Also says what an embedding function or a configuration implies for the settings of a new
+collection.
 """
 
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ IN_METADATA = {
 def agreeing(
     metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The metadata of a collection, in which values that contradict the configuration are replaced:
-    the configuration may have changed since the collection was created."""
+    """The metadata of a collection, changed to agree with its configuration. Metadata from Chroma
+    can contain settings, such as "hnsw:space". A setting that differs from the configuration is
+    replaced, since the configuration may have changed after the collection was created."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -46,8 +48,9 @@ def function_of(value: Any, argument: str) -> Any:
 
 
 def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
-    """An instance of a registered class of embedding functions. settings: the arguments of the
-    class in this project's form, or the configuration that Chroma stores."""
+    """An embedding function: an instance of the registered class `kind`. settings: the arguments of
+    the class, if it has the form of this project's classes; otherwise the configuration that Chroma
+    stores."""
     is_ours = callable(getattr(kind, "settings", None))
     function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
     if not callable(function):
@@ -59,7 +62,8 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
     """The embedding function that computed the vectors of a file, built from the name and settings
     in that file. None if no registered function has that name, or if the function can't be built.
     trust: whether the function may access hosts or files. Without `trust`, the result is also None
-    for a function that could access them, since the author of the file has chosen the function."""
+    for a function that could access hosts or files, because the author of the file has chosen the
+    function."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):

@@ -41,9 +41,10 @@ _WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unes
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The rule that a line of a .gitignore file defines. regex: matches a name or a path, as bytes;
-    the path of a folder ends with a zero byte. takes_back: whether the line begins with "!", so
-    that matching paths are included again."""
+    """The rule that a line of a .gitignore file defines. regex: a regular expression for names or
+    paths, as bytes; the path of a folder ends with a zero byte. of_names: whether the regex matches
+    names, not paths. takes_back: whether the line begins with "!", which includes matching paths
+    again."""
 
     regex: bytes
     of_names: bool
@@ -88,7 +89,7 @@ class GitPatterns:
 
 
 class _Rules:
-    """A list of rules that finds the last rule that matches a text."""
+    """A list of rules, and a regular expression that finds the last rule that matches a text."""
 
     def __init__(self, rules: list[tuple[int, _Rule]]) -> None:
         self._verdicts = [(place, not rule.takes_back) for place, rule in reversed(rules)]
@@ -173,8 +174,8 @@ def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
 
 
 def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
-    """Parse the bracket expression at position `i` of a pattern. Returns the bytes that it matches,
-    and the position of its end."""
+    """Parse the bracket expression at position `i` of a pattern. Returns the bytes that the
+    expression matches, and the position where the expression ends."""
     negated = pattern[i : i + 1] in (b"!", b"^")
     i += negated
     start, chars, before = i, set[int](), None
@@ -217,7 +218,8 @@ def _regex(tokens: list[bytes]) -> bytes:
 
 
 def _part(tokens: list[bytes]) -> bytes:
-    """The regular expression for tokens whose stars match only within one name, without "/"."""
+    """The regular expression for tokens in which a star matches only within one name, so never a
+    "/"."""
     (_, first), *others = _divide_tokens(tokens, frozenset([_STAR]))
     texts = [b"".join(group) for _, group in others]
     kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
@@ -227,8 +229,8 @@ def _part(tokens: list[bytes]) -> bytes:
 def _divide_tokens(
     tokens: list[bytes], by: frozenset[bytes]
 ) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Divide tokens at those in `by`. Yields the token before each part (empty for the first part),
-    and the list of tokens in that part."""
+    """Divide a list of tokens at each token that is in `by`. For each part, yields the token in
+    `by` before the part (empty for the first part), and the list of the part's tokens."""
     before, group = b"", list[bytes]()
     for token in tokens:
         if token in by:

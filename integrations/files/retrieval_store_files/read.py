@@ -97,7 +97,7 @@ class FileRecord:
 
     @property
     def is_page(self) -> bool:
-        """Whether this record is a page of a PDF that is a picture."""
+        """Whether this record is made from a page of a PDF that is a picture."""
         return self.uri is not None and "page" in self.metadata
 
     def matches(self, existing: "FileRecord | None") -> bool:
@@ -117,9 +117,9 @@ class HowRead:
     """The options by which records are made from files. name: the name of the folder in records;
     prefix: the beginning of all ids; captions: the caption file of each image; most: the largest
     size of a file in bytes; links: whether links are followed. function: the embedding function;
-    readers: the names of the available readers; passwords: candidates for opening encrypted files;
-    ocr: see `read_file`. draws: whether pages that are pictures become records with vectors of the
-    pictures. The other fields are arguments of `sync_folder`."""
+    readers: the names of the available readers; passwords: the passwords to try on encrypted files;
+    ocr: see `read_file`. draws: whether each page that is a picture becomes a record, whose vector
+    is computed from the picture. The other fields are arguments of `sync_folder`."""
 
     name: str
     prefix: str = ""
@@ -138,7 +138,8 @@ class HowRead:
 
 
 def check_how(how: HowRead) -> HowRead:
-    """The options, with the passwords as a tuple. Raises an error for an invalid option."""
+    """Check the options, and return them with the passwords as a tuple. Raises an error for an
+    invalid option."""
     check_functions(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
@@ -181,9 +182,9 @@ def read_folder(
         chunk: as in `sync_folder`.
         overlap: as in `sync_folder`.
         metadata: as in `sync_folder`.
-        function: an embedding function, or the name of a registered function. Passages are short
-            enough for the function to read each passage whole. By default passages have up to 200
-            words, and a model may truncate them.
+        function: an embedding function, or the name of a registered function. Passages are made
+            so short that this function doesn't truncate them. Without a function, passages have up
+            to 200 words, and a model may truncate them.
         max_bytes: the largest size of a file in bytes.
         passwords: as in `sync_folder`.
         ocr: as in `sync_folder`.
@@ -266,16 +267,18 @@ class RecordReader:
     def records(self, path: str) -> list[FileRecord]:
         """The records of a file; an empty list if the file has no text. Raises DataLoaderError if
         the file can't be read. The hash in the records is computed from the same bytes as the text.
-        An image is loaded later. If the image has changed by then, the next reading finds another
-        hash than that of the record."""
+
+        An image is loaded only later. If the image has changed by then, its record has an outdated
+        hash, and the next reading finds the change.
+        """
         return self.read(path, lambda made: None) or []
 
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The records of a file, as `records` returns them. Returns None, without parsing the file,
-        if `is_there` returns True for the metadata that identify the file: then all its records
-        exist already."""
+        """The records of a file, as `records` returns them. is_there: gets the metadata that
+        identify the file, and returns True if all records of the file exist already. In that case
+        the file isn't parsed, and the result is None."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
@@ -318,8 +321,8 @@ class RecordReader:
         ] + pages
 
     def _page(self, start: str, made: Mapping[str, Any], page: int, path: str) -> FileRecord:
-        """The record of a page that is a picture. start: the id of the file; made: the metadata
-        that identify the file."""
+        """The record of a page that is a picture. start: the beginning of the record's id, before
+        the page number; made: the metadata that identify the file."""
         uri = f"{self.folder / path}{PAGE_MARK}{page}"
         description = self._description(path, Passage("", page=page))
         return FileRecord(
@@ -327,8 +330,8 @@ class RecordReader:
         )
 
     def draw(self, record: FileRecord) -> Any:
-        """Draw a page that is a picture, for its record; returns an array (height, width, 3) of
-        uint8."""
+        """Draw the picture page for which `record` was made. Returns an array of uint8 with the
+        shape (height, width, 3)."""
         from PIL import Image
 
         path, page = record.metadata["path"], record.metadata["page"]
@@ -396,8 +399,8 @@ class RecordReader:
             raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
     def _hash_file(self, path: str) -> tuple[str, bytes | None]:
-        """The hash of a file. Also its bytes, or None if the hash was cached and the file wasn't
-        read."""
+        """The hash of a file, and the file's bytes. The bytes are None if the hash was cached, so
+        that the file wasn't read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
         cached = None if self._hashes is None else self._hashes.get(path)
         if stamp is not None and cached is not None and cached[0] == stamp:
@@ -441,8 +444,8 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 
 def check_pieces(pieces: Any) -> list[str]:
-    """The passages that a user's function returned, without blank ones. Raises InvalidTypeError if
-    `pieces` isn't a list of str."""
+    """The passages that a user's function returned, without blank passages. Raises InvalidTypeError
+    if `pieces` isn't a list of str."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]

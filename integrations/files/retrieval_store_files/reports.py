@@ -50,7 +50,8 @@ class Unreadable:
 
 
 def count_reasons(files: Sequence[Unreadable]) -> str:
-    """A text that says how many files have each reason. The most frequent reason comes first."""
+    """A text that lists the reasons, each with the number of files that have it. The most frequent
+    reason comes first."""
     counts = Counter(file.why for file in files)
     reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
     counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
@@ -118,9 +119,9 @@ class FolderSynced:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A kind of data that couldn't be imported, and the reason. records: the number of records that
-    had this data; 0 for data that aren't part of a record, such as a setting. example: the id of
-    one of these records."""
+    """A kind of data that couldn't be imported, and the reason. records: the number of records with
+    such data; 0 if the data aren't part of a record, as for a setting. example: the id of one of
+    these records."""
 
     what: str
     why: str

@@ -4,13 +4,14 @@ First every file is read, and its records are compared with the records in the c
 all writes are known before the first write. Then the differences are written. Finally the records
 of deleted files are deleted. If a run is interrupted, the next one finds the remaining differences.
 
-The metadata of each record say where it comes from. "source" is the name of the synced folder, and
-"path" is the path of the file in it. "hash" is the SHA-256 of the file's bytes, and "text_hash" is
-the SHA-256 of the record's document. "place" is the number of the passage in its file, and "places"
-is the number of passages in the file. "recipe" identifies how the record was made. These metadata
-alone decide whether a record is up to date, and whether its vector can be copied from another
-record. So nothing else is stored between two runs, and the next run sees any unfinished work as a
-difference. A file isn't parsed if all its passages exist with the same hash and recipe.
+The metadata of each record say from which file the record was made. "source" is the name of the
+synced folder, and "path" is the path of the file in it. "hash" is the SHA-256 of the file's bytes,
+and "text_hash" is the SHA-256 of the record's document. "place" is the number of the passage in its
+file, and "places" is the number of passages in the file. "recipe" is a text that identifies how
+records are made from such files. These metadata alone decide whether a record is up to date, and
+whether its vector can be copied from another record. So nothing else is stored between two runs,
+and the next run sees any unfinished work as a difference. A file isn't parsed if all its passages
+exist with the same hash and recipe.
 
 `with_neighbours` returns the passages around a passage.
 """
@@ -78,12 +79,13 @@ _SECONDS_TO_NEXT_TRY = 30  # after a failed sync without changes
 
 
 def filter_of_sync(name: str) -> dict[str, Any]:
-    """A metadata filter for the records that a sync of this name has written."""
+    """A metadata filter for the records that syncs with the name `name` have written."""
     return {"$and": [{SOURCE: name}, {"path": {"$exists": True}}, {"hash": {"$exists": True}}]}
 
 
 def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
-    """The records that a sync of this name has written, by id. Their documents aren't read."""
+    """The records that syncs with this name have written, as a dict whose keys are the ids of the
+    records. The documents of the records aren't read."""
     records: dict[str, FileRecord] = {}
     for start in count(0, _READ_AT_ONCE):
         page = collection.get(
@@ -99,9 +101,9 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of these records, without records that no sync of this name has written. The key
-    of each vector is the `content` of its FileRecord, which identifies the content from which the
-    vector was computed."""
+    """The vectors of those records in `ids` that syncs with this name have written. The key of each
+    vector is the `content` of its FileRecord, which identifies the content from which the vector
+    was computed."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -193,11 +195,11 @@ def sync_folder(
         chunk: False or None for one record per file, whose id is its path; or a function that
             splits a text into passages.
         overlap: the number of words that adjacent passages share.
-        metadata: metadata to add: a dict, or a function that gets a path and a `Passage` and
-            returns a dict.
+        metadata: the metadata to add to each record, as a dict, or as a function that gets a path
+            and a `Passage` and returns a dict.
         batch: the number of records that are written durably at once.
         max_bytes: the largest size of a file in bytes.
-        passwords: candidates for opening encrypted PDFs and Office documents. They aren't stored.
+        passwords: the passwords to try on encrypted PDFs and Office documents. They aren't stored.
         ocr: a function that reads a page that is a picture. It gets a Pillow image and returns the
             text. A file that `ocr` has read is read again when the file changes.
         allow_empty: whether the folder can be missing, or have no files to add. Otherwise such a
@@ -257,9 +259,9 @@ def sync_folder(
 
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
-    """Sync the folder now, and after each change in it, until Ctrl-C. Returns the last report. If a
-    later sync fails, the error is logged. That sync is retried after the next change, or after a
-    pause."""
+    """Sync the folder now, and after each change in the folder, until Ctrl-C. Returns the last
+    report. If a sync after the first one fails, the error is logged. That sync is retried after the
+    next change, or after a pause."""
     changes, report = _changes_in(folder), synced()
     failed, waited = False, 0
     while (changed := next(changes, None)) is not None:
@@ -300,9 +302,9 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
 def files_to_sync(
     collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
 ) -> tuple[FolderFiles, FolderRules]:
-    """The files of a folder that a collection can store, and the rules, in which it is set whether
-    the collection can load images. Raises InvalidArgumentError if the path isn't a folder, or if
-    the folder is empty and `allow_empty` is False."""
+    """The files of a folder that a collection can store, and a copy of the rules. In the copy,
+    `loads` says whether images count as files to add. Raises InvalidArgumentError if the path isn't
+    a folder, or if there are no files to add and `allow_empty` is False."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     expected = expectations_of(collection)
@@ -498,8 +500,9 @@ class _Plan:
         return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:
-        """The metadata that users added to the existing record with the same text. If no record has
-        that text, the metadata are those of the record at the same position in the file."""
+        """The metadata that users added to the existing version of a record. The existing version
+        is the record of this file with the same text, or else the record at the same position in
+        the file. If the file was renamed, it is a record of the old file with the same content."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
@@ -514,8 +517,9 @@ class _Plan:
         return {key: value for key, value in metadata.items() if key not in KEYS}
 
     def refuse_taken(self) -> None:
-        """Raise IDAlreadyExistsError if a record that this sync didn't write has one of the new
-        ids."""
+        """Raise IDAlreadyExistsError if a record that no sync with this name has written has one of
+        the new ids. Raise ConflictError if another sync with this name is writing at the same
+        time."""
         for ids in _pieces(self.changes.new_ids, _AT_ONCE):
             taken = ids_in(self.collection, ids)
             if taken:
@@ -540,7 +544,7 @@ class _Plan:
         )
 
     def report(self, dry_run: bool) -> FolderSynced:
-        """The report of the changes. dry_run: whether the changes are only planned."""
+        """The report of this sync. dry_run: whether the changes are only planned, and not made."""
         changes = self.changes
 
         def done(paths: list[str]) -> tuple[str, ...]:
@@ -562,7 +566,8 @@ class _Plan:
 
 
 class _Writer:
-    """Writes the records that differ, and deletes the records of deleted files."""
+    """Writes the records that differ from those in the collection, and deletes the records of
+    deleted files."""
 
     def __init__(
         self, collection: Collection, reader: RecordReader, plan: _Plan, size: int
@@ -715,12 +720,13 @@ def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def with_neighbours(
     collection: Collection, ids: str | Iterable[str], expand: int = 1
 ) -> list[list[dict[str, Any]]]:
-    """For each id, a list of its passage and the `expand` passages before and after it in its file.
-    Each list is in the order of the file; its dicts have "id", "document" and "metadata".
+    """For each id, a list with the passage of this id, and up to `expand` passages before it and
+    after it in the same file. The passages are dicts with "id", "document" and "metadata", in the
+    order of the file.
 
-    If a file was changed in the meantime, only passages of the same version are returned. A record
-    that isn't a passage of a file is returned alone. Raises InvalidArgumentError for an id that
-    doesn't exist.
+    If the file was changed in the meantime, only passages of the same version are returned. For a
+    record that isn't a passage of a file, the list contains only this record. Raises
+    InvalidArgumentError for an id that doesn't exist.
     """
     requested = [ids] if isinstance(ids, str) else [*ids]
     number = whole_number(expand, "expand", 0)

@@ -80,8 +80,8 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Raise InvalidTypeError for an object that can't be called, and for a class passed instead of
-    its instance. None is accepted, too."""
+    """Raise InvalidTypeError for an object that can't be called. This includes a class that is
+    passed in place of an instance. None is accepted."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not callable(value):
@@ -89,8 +89,8 @@ def check_callable(value: Any, name: str) -> None:
 
 
 def path_of(path: Any, name: str) -> Path:
-    """The absolute path that an argument names. A "~" at its start is the user's home; name: the
-    name of the argument."""
+    """The absolute path that an argument names. A "~" at the beginning of the argument stands for
+    the user's home directory. name: the name of the argument."""
     try:
         text = os.fspath(path)
     except TypeError:

@@ -91,9 +91,9 @@ def _never_cancelled() -> None:
 
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
-    """Write files as of the write `seq`, and record them in one transaction. Only the one process
-    that does maintenance is allowed to call this. fills: functions that write the files, by the
-    keys of the files."""
+    """Write derived files that include all writes up to number `seq`, and record the files in one
+    transaction. Only the one process that does maintenance is allowed to call this. fills:
+    functions that write the files, by the keys of the files."""
     assert access.directory is not None
     with translate_errors(access.directory):
         derived_files = [
@@ -301,9 +301,9 @@ def list_words_ahead(
 
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
-    """The key of the lists of words if building them before any query needs them is worthwhile,
-    otherwise None. It is worthwhile if there are many documents, and if a query would take long to
-    scan the documents that the file lacks."""
+    """The key of the lists of words, if they should be built before a query needs them; otherwise
+    None. They should be built if there are many documents, and if a query would take long to scan
+    the documents that the saved lists lack."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.used_keys():
         return None

@@ -67,8 +67,9 @@ def adding_options(command: Command) -> Command:
 @dataclass(frozen=True, slots=True)
 class IncomingRecords:
     """The records to add, and the settings for creating their collection, if it doesn't exist.
-    which: the options that select files of a folder; columns: the names of the columns of ids and
-    documents in a file; images: the folder with the images to which the uris in a file refer;
+    which: the options that select files of a folder; columns: the format of a file, and the names
+    of its columns with the ids and the documents; images: the folder that contains the images to
+    which the uris in a file refer; how: the other arguments of the function that adds the records;
     syncs: whether the collection is synced with a folder; tells: whether a message is printed when
     the collection is created."""
 
@@ -86,7 +87,8 @@ class IncomingRecords:
     tells: bool = True
 
     def checked(self, points: "Collection | None") -> Any:
-        """The result of checking the file for a collection; None for a folder."""
+        """The report of the function `check` on the records of the file, which must fit the
+        collection `points`; None for a folder."""
         from retrieval_store_files import check
 
         if self.is_folder:
@@ -94,9 +96,10 @@ class IncomingRecords:
         return check(self.path, points, **self.columns, embed=self.embed)
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
-        """The arguments that give a collection a loader for the images of a folder, or for a file's
-        uris. The result is empty if no images have to be loaded. spec: the embedding function of
-        the collection."""
+        """The keyword argument `data_loader` for a collection, as a dict. The loader loads the
+        images of a folder, or the images to which the uris in a file refer. The dict is empty if no
+        images have to be loaded. spec: the stored settings of the collection's embedding
+        function."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
@@ -136,9 +139,9 @@ class IncomingRecords:
 
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
-    """The arguments that give a collection a loader for the images in a folder, and for no other
-    images. Raises an error if the embedding function can't embed images. spec: the embedding
-    function of the collection; remedy: the end of the error message."""
+    """The keyword argument `data_loader` for a collection, as a dict. The loader loads only images
+    in `folder`. Raises an error if the embedding function can't embed images. spec: the stored
+    settings of the collection's embedding function; remedy: the end of the error message."""
     plugin.refuse_images(spec, remedy)
     from retrieval_store import ImageLoader
 
@@ -275,7 +278,9 @@ def is_there(store: str, name: str) -> bool:
 
 
 def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
-    """An existing collection. Raises an error if its settings differ from the requested ones."""
+    """The existing collection `name`, opened for adding records. Raises an error if the requested
+    distance or model differs from the collection's. Also raises an error if files of a folder are
+    to be embedded, but there is no model."""
     points = plugin.collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
     if incoming.distance not in (None, space):
@@ -302,8 +307,9 @@ def _raise_no_model(why: str) -> None:
 
 
 def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
-    """Create a collection, and add the records to it. The records are checked in memory before the
-    store is changed. If an error leaves the new collection without records, it is deleted."""
+    """Create a collection in the store, add the records, and return the report. Before the store is
+    changed, the records of a file are checked with a collection in memory. If an error leaves the
+    new collection without records, it is deleted."""
     from retrieval_store import Client
 
     checked = incoming.checked(None)
@@ -386,8 +392,8 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
 
 
 def _name_of(spec: dict[str, Any] | None) -> str:
-    """The name of an embedding function, as it is stored with a collection or in a file. spec: the
-    stored function."""
+    """The name of an embedding function; "none" if `spec` is None. spec: the settings of the
+    function, as they are stored with a collection or in a file."""
     return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
@@ -412,7 +418,9 @@ def _refuse_unusable(name: str, function: Any) -> None:
 
 
 def _embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether a stored embedding function embeds images, or may do so."""
+    """Whether the embedding function of a collection can embed images. It counts as able to if this
+    can't be known. spec: the stored settings of the function; None if the collection has no
+    function."""
     try:
         plugin.refuse_images(spec)
     except click.UsageError:

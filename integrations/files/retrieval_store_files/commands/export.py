@@ -88,7 +88,8 @@ def _format_of(target: str) -> str:
 
 
 def in_units(count: int) -> str:
-    """A number of bytes as text, in the largest unit in which it is at least 1."""
+    """A number of bytes as text, such as "1.2 MB", in the largest unit in which the number is at
+    least 1."""
     number, unit = float(count), 0
     while number >= 1000 and unit < len(UNITS) - 1:
         number, unit = number / 1000, unit + 1

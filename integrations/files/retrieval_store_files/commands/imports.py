@@ -30,8 +30,8 @@ SOURCE = click.Path(exists=True, path_type=Path)
 
 
 class _Imports(click.Group):
-    """The group of the `import` commands. If a user names a file format instead of a program, such
-    as csv, the error mentions `add`."""
+    """The click group of the `import` commands. If a user passes a file format, such as csv, in
+    place of a program, the error message points to the command `add`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in FORMATS.choices:
@@ -141,8 +141,9 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
 
 
 def _names_to_import(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
-    """The new name of each collection to import; None to import all collections under their own
-    names. names: collections that keep their names; others: texts such as "OLD=NEW"."""
+    """A dict from the old name of each collection to import to its new name. None to import all
+    collections under their old names. names: collections that keep their names; others: texts such
+    as "OLD=NEW"."""
     chosen = {name: name for name in names}
     for renaming in others:
         old, _, new = renaming.partition("=")

@@ -164,8 +164,8 @@ _OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # differs between files with the 
 
 
 def _report_gaps(gaps: Sequence[Any]) -> None:
-    """Print the parts of files that weren't read ("gaps"). Each kind of gap gets one line, even if
-    several files have it."""
+    """Print the parts of files that weren't read ("gaps"). Gaps with the same reason are printed as
+    one line, even if they are in several files."""
     kinds: dict[str, list[Any]] = {}
     for gap in gaps:
         kinds.setdefault(_OF_ITS_OWN.sub("", gap.why), []).append(gap)
@@ -183,7 +183,7 @@ def _passwords_in(file: Any) -> list[str]:
 
 
 def _object_of(report: Any) -> dict[str, Any]:
-    """The report of a sync as a JSON object."""
+    """The report of a sync as a dict, which is printed as JSON."""
     counts = {
         name: getattr(report, name)
         for name in (

@@ -1,8 +1,9 @@
 """Reads and writes a directory of plain files, for numpy and any program that reads JSON.
 
-`embeddings.npy` has the vectors, (n, dim) float32 or float16. `records.jsonl` has all other fields
-of the same points in the same order, one record per line. `collection.json` has the collection's
-name and settings. A point without a vector has a row of NaN.
+`embeddings.npy` has the vectors, as an array of float32 or float16 with the shape (points,
+dimension). `records.jsonl` has all other fields of the same points in the same order, one record
+per line. `collection.json` has the collection's name and settings. A point without a vector has a
+row of NaN.
 """
 
 import os
@@ -98,8 +99,8 @@ def _write_lines(
 
 
 def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
-    """The header of a .npy file, version 1.0, for an array (count, dimension). kind: the type of
-    the array's numbers."""
+    """The header of a .npy file, version 1.0, for an array of shape (count, dimension). kind: the
+    type of the numbers in the array."""
     about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
     room = _HEAD - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"
@@ -126,8 +127,8 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """The description of the exported collection in a directory of arrays, as JSON; None if there
-    is no description. At most `most` bytes are read."""
+    """The JSON in a directory of arrays that describes the exported collection; None if there is no
+    description. Raises InvalidArgumentError if the description is longer than `most` bytes."""
     if not os.path.lexists(path / ABOUT):
         return None
     with open_regular(path / ABOUT) as file:

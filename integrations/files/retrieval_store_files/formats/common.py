@@ -1,7 +1,7 @@
 """The common parts of all file formats: rows and columns.
 
-A `Row` is a record with its position in the file, so that an error can name it. `batches` reads the
-points of a collection for writing them to files.
+A `Row` is a record with its position in the file, so that an error message can name the position.
+`batches` reads the points of a collection for writing them to files.
 """
 
 import base64
@@ -40,8 +40,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """The name of a file for error messages, and the word by which messages call its records
-    ("line" or "row")."""
+    """The name of a file, and the word for one of its records ("line" or "row"), for error
+    messages."""
 
     name: str
     unit: str
@@ -53,7 +53,8 @@ class FilePlace:
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 
     def unreadable(self, why: object) -> InvalidArgumentError:
-        """The error that the whole file can't be read, with the reason."""
+        """An error whose message says that the whole file can't be read, and gives the reason
+        `why`."""
         return InvalidArgumentError(f"{self.name} can't be read: {why}")
 
 
@@ -65,13 +66,14 @@ class FileColumns:
     document: str = "document"
 
     def have_ids(self, names: Sequence[str]) -> bool:
-        """Whether one of these column names is the column of ids."""
+        """Whether one of the column names is that of the column with the ids."""
         return self.id in names or "id" in names
 
     def meanings_in_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """The field that each column of a table contains, such as "id"; other columns keep their
-        names. Raises InvalidArgumentError if a name occurs twice, if a requested column is missing,
-        or for more than MAX_COLUMNS columns. name: the name of the table."""
+        """A dict from the name of each column of a table to the field that the column contains,
+        such as "id". A column that contains no field is mapped to its own name. Raises
+        InvalidArgumentError if a name occurs twice, if a requested column is missing, or if there
+        are more than MAX_COLUMNS columns. name: the name of the table."""
         if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
@@ -99,8 +101,9 @@ class FileColumns:
         )
 
     def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
-        """For each name, the field that it stands for, such as "id"; names that stand for no field
-        are unchanged. Raises InvalidArgumentError if two names stand for the same field."""
+        """A dict from each name to the field that it stands for, such as "id". A name that stands
+        for no field is mapped to itself. Raises InvalidArgumentError if two names stand for the
+        same field."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -142,8 +145,8 @@ def in_bounded_pieces(
 
 
 def with_vector(record: dict[str, Any]) -> dict[str, Any]:
-    """Replace the embedding of a record by numbers if it is in base64 (little-endian float32).
-    Returns the same record."""
+    """If the embedding of a record is in base64 (little-endian float32), replace it by a list of
+    numbers. Returns the same record."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
         record["embedding"] = _decode_base64(embedding)
@@ -184,7 +187,7 @@ class PointSelection:
 
     @property
     def has_sparse(self) -> bool:
-        """Whether vectors are read, and the collection can have sparse vectors."""
+        """Whether vectors are exported, and the collection can have sparse vectors."""
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property

@@ -9,8 +9,8 @@ record has no such field or key. A cell with only quotation marks is an empty do
 PostgreSQL.
 
 The delimiter is a comma, or a tab in a .tsv file. The first line can declare another delimiter, as
-in Excel's "sep=;". A semicolon, a tab or a bar is also used if the row of names contains a column
-of ids only with that delimiter.
+in Excel's "sep=;". Without a declaration, a semicolon, a tab or a bar is used if only this
+delimiter gives the row of names a column of ids.
 """
 
 import csv
@@ -116,9 +116,9 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """The delimiter of a CSV file: the one that its first line declares, such as "sep=;". Otherwise
-    it is `usual`, unless only another delimiter gives the first line a column of ids. most: see
-    `rows_of_csv`."""
+    """The delimiter of a CSV file. The first line can declare it, such as "sep=;". Otherwise the
+    delimiter is `usual`, unless the first line has a column of ids only with another delimiter.
+    most: see `rows_of_csv`."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
@@ -163,8 +163,8 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """For each column, the parser for its cells. All cells are read to choose the parser. most: see
-    `rows_of_csv`."""
+    """A dict from the name of each column to the parser for its cells. All cells are read to choose
+    the parsers. most: see `rows_of_csv`."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):

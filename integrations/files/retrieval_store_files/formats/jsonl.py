@@ -59,8 +59,8 @@ def export_jsonl(
         where: a filter on metadata.
         where_document: a filter on documents.
         embeddings: the form of the vectors. "list" writes the shortest numbers that give the same
-            float32, "base64" the base64 of little-endian float32. "none" writes neither dense nor
-            sparse vectors.
+            float32. "base64" writes the base64 of little-endian float32. "none" writes neither
+            dense nor sparse vectors.
         batch: the number of records in memory at a time.
         show_progress: show a progress bar of the records.
 
@@ -92,7 +92,7 @@ def lines_of(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Generator[bytes, None, None]:
-    """Yield the lines that `export_jsonl` writes."""
+    """Yield the lines that `export_jsonl` writes into a file for the same arguments."""
     if embeddings not in get_args(Embeddings):
         raise InvalidArgumentError(
             f"embeddings is {quote(embeddings)}, expected one of {get_args(Embeddings)}"
@@ -132,8 +132,8 @@ def line_of(record: Record, as_base64: bool = False) -> bytes:
 
 
 def numbers_of(vector: npt.NDArray[np.float32]) -> bytes:
-    """A vector as a JSON list, whose numbers give exactly the same float32 values when they are
-    read.
+    """A float32 vector as a JSON list. A program that reads the list as float32 gets exactly the
+    same values.
 
     The shortest digits of a float32 nearly always suffice. But programs parse these digits as
     float64 first, and rounding twice may give a neighbouring float32. In that case all digits of
@@ -189,8 +189,8 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
 
 
 def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
-    """Parse a text that is a JSON object; raises InvalidArgumentError for any other text. numbers:
-    a key whose value may contain large integers that are parsed as floats."""
+    """Parse the text of a JSON object; raises InvalidArgumentError for any other text. numbers: a
+    key, such as "embedding", in whose value large integers may be parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
@@ -198,7 +198,7 @@ def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
 
 
 def json_of(text: bytes | str, numbers: str | None = None) -> Any:
-    """Parse a text that is JSON; raises InvalidArgumentError for any other text, and for NaN.
+    """Parse a text as JSON; raises InvalidArgumentError if it isn't JSON, or if it contains NaN.
     numbers: see `object_of`."""
     try:
         data = text.encode() if isinstance(text, str) else text

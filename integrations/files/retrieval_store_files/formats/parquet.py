@@ -2,16 +2,16 @@
 
 A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 if the
 collection stores float16), "sparse_embedding" (lists "indices" and "values") and "metadata", which
-is JSON as text. The metadata of the schema has the name and settings of the collection. For
-programs that read tables there is also a column "metadata.KEY" for each key whose values are all of
-one type: bool, 64-bit integer, float, or text.
+is JSON as text. The schema's metadata contain the name and settings of the collection. For programs
+that read tables there is also a column "metadata.KEY" for each key whose values are all of one
+type: bool, 64-bit integer, float, or text.
 
 `BatchReader` converts batches of any Arrow table to rows. A column with the name of a field becomes
-that field; any other column becomes a key of the metadata. An id can be an integer, which is read
-as its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" repeat the values
-in it and aren't read. Otherwise each of these columns becomes the key KEY. Dates and times become
-text, in the form that filters compare. Null, or NaN in a column of numbers, means that there is no
-value.
+that field; any other column becomes a key of the metadata. An integer in the column of ids becomes
+a text of its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" aren't
+read, because they repeat values of that column. Otherwise each column "metadata.KEY" becomes the
+key KEY of the metadata. Dates and times become text, in the form that filters compare. A cell has
+no value if it is null, or if it is NaN in a column of numbers.
 """
 
 import os
@@ -65,7 +65,7 @@ class BatchReader:
         self._number = 0
 
     def rows(self, batch: Any) -> Iterator[Row]:
-        """The rows of the next batch of the table."""
+        """Yield the rows of a batch. The batches must be passed in the order of the table."""
         fields = {
             meaning: _vectors(batch.column(name)) if meaning == "embedding"
             else batch.column(name).to_pylist()
@@ -115,8 +115,8 @@ def _storable(value: Any, key: str) -> Any:
 
 
 def _vectors(column: Any) -> list[Any]:
-    """The vectors in a column as arrays, None for null. (Lists of Python floats would take eight
-    times the memory.)"""
+    """The vectors in a column, as a list of arrays, with None for null. (Lists of Python floats
+    would take eight times the memory.)"""
     from pyarrow import types
 
     kind = column.type
@@ -188,8 +188,9 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _kinds(chosen: PointSelection) -> dict[str, type]:
-    """The type of each metadata key whose values all have the same type. Records may change before
-    they are exported. A value that then has another type becomes null in its column."""
+    """A dict from each metadata key whose values all have the same type to that type. Records may
+    change before they are exported. If a value has another type by then, it becomes null in the
+    column of its key."""
     kinds: dict[str, type | None] = {}
     with chosen.metadatas() as metadatas:
         for metadata in metadatas:
@@ -276,7 +277,7 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
 
 
 def about_parquet(path: Path) -> bytes | None:
-    """The description of the exported collection in a Parquet file, as JSON; None if there is no
+    """The JSON in a Parquet file that describes the exported collection; None if there is no
     description."""
     arrow, parquet = _pyarrow()
     with open_regular(path) as file:

@@ -1,4 +1,6 @@
-"""Imports Chroma's directories, which chromadb reads."""
+"""Imports collections from a directory in which Chroma has stored them. The package chromadb reads
+the directory.
+"""
 
 import os
 import sqlite3
@@ -76,11 +78,12 @@ def import_chroma(
     Chroma opens a directory for writing. So this function opens a copy in the temporary directory.
     Close the programs that write to the directory first.
 
-    names: the collections to import, as a list, or as a dict with their new names; by default all
-    collections. embedding_functions: by the names of Chroma's collections, the function that
-    computed the vectors, or the name of that function. By default the function that Chroma has
-    stored is looked up. It is built only if its class declares that it accesses no files or hosts.
-    Set `trust` to build any function, if you trust the author of the directory.
+    names: a list of the collections to import, or a dict from their names to their new names; by
+    default all collections are imported. embedding_functions: a dict from the name of a collection
+    in Chroma to the function that computed its vectors, or to the name of that function. By default
+    the function that Chroma has stored is looked up. It is built only if its class declares that it
+    accesses no files or hosts. Set `trust` to build any function, if you trust the author of the
+    directory.
 
     Chroma's default function is `minilm` in this project. A collection stores this function unless
     another function clearly computed its vectors. After an error nothing is imported. Raises
@@ -107,8 +110,9 @@ def import_chroma(
 
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
-    """The embedding functions that the user passed, by collection. Raises InvalidArgumentError for
-    a collection that doesn't exist. existing: the names of all collections."""
+    """A dict from the name of each collection to the embedding function that the user passed for
+    it. Raises InvalidArgumentError for a collection that doesn't exist. value: the argument
+    `embedding_functions`; existing: the names of all collections."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -144,8 +148,8 @@ def _chromadb() -> Any:
 @contextmanager
 def telemetry_off() -> Iterator[None]:
     """A context manager that keeps onnxruntime from sending telemetry, if onnxruntime is imported
-    in the `with` block. If the user has set the library's environment variable, that setting
-    applies instead."""
+    in the `with` block. If the user has set onnxruntime's environment variable for telemetry, the
+    user's setting applies instead."""
     was_set = TELEMETRY in os.environ
     os.environ.setdefault(TELEMETRY, "1")
     try:
@@ -253,8 +257,8 @@ def _metadata(
 
 
 class _Functions:
-    """The embedding functions of collections. The user has passed them, or they are built from the
-    settings that Chroma has stored."""
+    """Finds the embedding function of each collection. The function is the one that the user
+    passed, or is built from the settings that Chroma has stored."""
 
     def __init__(self, functions: Mapping[str, Embeds], trust: bool) -> None:
         self._functions, self._trust = functions, trust
@@ -341,7 +345,8 @@ class _UnknownError(Exception):
 
 
 def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:
-    """The collections in other databases of the directory, which aren't imported."""
+    """Report entries for the collections in other databases of the directory. These collections
+    aren't imported."""
     rows: list[tuple[str, str, int]] = []
     with suppress(sqlite3.Error), closing(sqlite3.connect(copy / FILE)) as connection:
         rows = connection.execute(

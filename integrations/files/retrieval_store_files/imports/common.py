@@ -1,9 +1,9 @@
 """The common parts of all imports: they copy a store, and create and fill collections.
 
-`private_copy` copies the directory of another program, since opening a directory may write to it.
-`Making` creates collections that get their names when an import has succeeded, and are deleted when
-the import has failed. `Filling` adds the records; records that can't be stored are counted, with
-the reason (`Leftovers`).
+`private_copy` copies the directory of another program, because opening the original might change
+it. `Making` creates collections that get their names when an import has succeeded, and are deleted
+when the import has failed. `Filling` adds the records to a collection. `Leftovers` counts the
+records that can't be stored, by the reason.
 """
 
 import logging
@@ -31,8 +31,9 @@ _log = logging.getLogger("retrieval_store")
 
 
 def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path:
-    """The path of a directory; raises InvalidArgumentError if it contains nothing that matches the
-    pattern `expected`. what: names the expected contents in the message."""
+    """The path of a directory; raises InvalidArgumentError if the directory contains nothing that
+    matches the pattern `expected`. what: a phrase for the expected contents, used in the
+    message."""
     directory = path_of(path, "directory")
     if not directory.is_dir():
         raise InvalidArgumentError(f"directory is {str(directory)!r}, expected that of {what}")
@@ -85,13 +86,13 @@ class Leftovers:
         self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Record that data which aren't part of a record, such as a setting, couldn't be imported.
-        what: the kind of data; why: the reason."""
+        """Note that data which belong to no record, such as a setting of the collection, couldn't
+        be imported. what: the kind of data; why: the reason."""
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Record that a record of the source, or a part of it, couldn't be imported. what: the kind
-        of data; why: the reason."""
+        """Note that a record of the source, or a part of a record, couldn't be imported. what: the
+        kind of data; why: the reason."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
@@ -129,7 +130,7 @@ class Filling:
         return record
 
     def _why_not(self, record: Record) -> str | None:
-        """The reason why a record can't be added; None if it can."""
+        """The reason why a record can't be added; None if the record can be added."""
         point_id, vector = record.get("id"), record.get("embedding")
         try:
             check_records([point_id])
@@ -184,9 +185,9 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
-    """The new name of each collection to import: of all existing collections, or of those in
-    `names`, which is a list, or a dict of new names. what: the word for a collection in
-    messages."""
+    """A dict from the name of each collection to import to its new name. If `names` is None, all
+    existing collections are imported under their own names. names: a list of collections, or a dict
+    from names to new names; what: the word for a collection in messages."""
     if names is None:
         return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
@@ -207,7 +208,7 @@ def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, st
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidArgumentError for a name that no collection can have."""
+    """Raise InvalidArgumentError if `name` isn't a valid name of a collection."""
     with Client() as nowhere:
         nowhere.create_collection(name, embedding_function=None)
 
@@ -230,9 +231,9 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 
 def _report_remains(client: Client) -> None:
-    """Log which temporary collections exist. An import that was killed leaves such collections
-    behind. This function deletes none of them, since a collection may belong to a running import or
-    to a user."""
+    """Log a warning with the names of temporary collections that exist. A killed import leaves its
+    temporary collections behind. They aren't deleted, because a collection could also belong to a
+    running import, or to a user."""
     names = [collection.name for collection in client.list_collections()]
     if remains := [name for name in names if _APART.fullmatch(name)]:
         _log.warning(
@@ -243,7 +244,8 @@ def _report_remains(client: Client) -> None:
 
 
 class Making:
-    """Creates the collections of one import, under temporary names until `finish` is called."""
+    """Creates the collections of one import under temporary names. `finish` renames all of them to
+    their own names, and `undo` deletes all of them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

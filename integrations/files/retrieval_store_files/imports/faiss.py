@@ -1,4 +1,6 @@
-"""Imports index files of Faiss, which faiss reads, and the records in a JSON lines file."""
+"""Imports the vectors in an index file of Faiss, with the records in a JSON lines file. The package
+faiss reads the index file.
+"""
 
 import os
 from collections.abc import Iterator
@@ -40,10 +42,10 @@ def import_faiss(
     """Import the vectors in an index file of Faiss, with their records.
 
     metadata_jsonl: a file with a line for each vector, in the order in which the vectors were added
-    to the index. The lines are records as in `add_file`, without embeddings. If a record has no id,
-    its id is the number of its vector in the index. If `metadata_jsonl` is None, the records have
-    only these ids. The collection gets the distance of the index. If the index compresses vectors,
-    approximate vectors are imported, and the report says so.
+    to the index. The lines are records as in `add_file`, without embeddings. If a line has no id,
+    the id of the record is the number of the vector in the index. If `metadata_jsonl` is None, the
+    records consist of such ids and of vectors. The collection gets the distance of the index. If
+    the index compresses vectors, approximate vectors are imported, and the report says so.
 
     Faiss trusts its input, so never pass an untrusted file. After an error nothing is imported.
     Raises AlreadyExistsError if the name is taken, and MissingDependencyError if faiss isn't

@@ -1,4 +1,6 @@
-"""Imports LanceDB's directories, which lancedb reads."""
+"""Imports tables from a directory in which LanceDB has stored them. The package lancedb reads the
+directory.
+"""
 
 import os
 from collections.abc import Iterator
@@ -52,8 +54,8 @@ def import_lancedb(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the tables in a directory of LanceDB, or a single `table`, which can get another
-    `name`.
+    """Import all tables in a directory of LanceDB, or only the table `table`. Each table becomes a
+    collection. `name` is the name of the collection for `table`, by default the name of the table.
 
     id_column: the column of the ids, which are texts or integers; None to number the rows from 0.
     text_column: the column of the documents; None for no documents. All other columns become
@@ -151,8 +153,8 @@ def _records(
 
 
 def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns to read, and the field that each of them becomes. left: records columns that
-    can't be read."""
+    """A dict from each column to read to the field that the column becomes. Columns that can't be
+    read are recorded in `left`."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"
@@ -177,7 +179,8 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
 
 
 def _may_be_metadata(kind: Any) -> bool:
-    """Whether the values of a column can be objects, or texts of JSON objects."""
+    """Whether a column can contain the metadata of records: objects, or texts that may be JSON
+    objects. kind: the type of the column."""
     from pyarrow import types
 
     is_text = types.is_string(kind) or types.is_large_string(kind)

@@ -1,4 +1,6 @@
-"""Imports directories of qdrant-client's local mode, which qdrant-client reads."""
+"""Imports collections from a directory of qdrant-client's local mode. The package qdrant-client
+reads the directory.
+"""
 
 import json
 import os
@@ -56,10 +58,10 @@ def import_qdrant_local(
     is refused unless `trust` says that you trust the author of the directory. A copy of the
     directory is read. Close the program that uses it first.
 
-    client: a client of `retrieval_store.qdrant`, or a `Client` of a directory. names: the
-    collections to import, as a list, or as a dict with their new names; by default all collections.
-    After an error nothing is imported. Raises AlreadyExistsError if a name is taken, and
-    MissingDependencyError if qdrant-client isn't installed.
+    client: a client of `retrieval_store.qdrant`, or a `Client` of a directory. names: a list of the
+    collections to import, or a dict from their names to their new names; by default all collections
+    are imported. After an error nothing is imported. Raises AlreadyExistsError if a name is taken,
+    and MissingDependencyError if qdrant-client isn't installed.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of qdrant-client's local mode")
@@ -122,8 +124,8 @@ def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
 
 
 def _settings(copy: Path) -> dict[str, Any]:
-    """The settings with which the collections were created. `get_collection` of qdrant-client
-    doesn't return all of them."""
+    """A dict from the name of each collection to the settings with which the collection was
+    created. `get_collection` of qdrant-client returns only some of these settings."""
     settings: dict[str, Any] = json.loads((copy / FILE).read_bytes())["collections"]
     return settings
 
@@ -158,8 +160,8 @@ def _all_or_none(
     size: int,
     show_progress: bool,
 ) -> list[Carried]:
-    """Import all chosen collections. If one import fails, the collections that were already created
-    are deleted. The caller has checked that their names are free."""
+    """Import all chosen collections. If the import of one collection fails, all collections that
+    this import has created are deleted. The caller has checked that the new names are free."""
     begun: list[str] = []
     try:
         carried = []

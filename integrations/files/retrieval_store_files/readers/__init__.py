@@ -15,13 +15,13 @@ gaps name the parts that the reader can't read.
   and mails of Outlook. `marked_text` reads XML, subtitles, and other texts with headings. `packed`
   opens zips of XML.
 - `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces entities of
-  XML, `tables` writes tables as Markdown, and `passages` splits the result.
+  XML, `tables` writes tables as Markdown, and `passages` splits the text of a file into passages.
 
 These modules can use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values` of
 this package.
 
 A reader is a plugin of the group `retrieval_store.readers`. The name of the plugin is the ending of
-the files that it reads, such as "djvu", or their media type.
+the files that the reader reads, such as "djvu", or the media type of these files.
 """
 
 import re
@@ -80,22 +80,23 @@ GAPS = 10  # gaps of a file that are named
 
 
 def few(gaps: Sequence[str]) -> tuple[str, ...]:
-    """The first few gaps of a file, and a text that says how many gaps follow."""
+    """The first few gaps of a file. If there are more, the last text says how many, such as "and 12
+    more"."""
     more = [f"and {len(gaps) - GAPS:,} more"] if len(gaps) > GAPS else []
     return (*gaps[:GAPS], *more)
 
 
 def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
-    """A list with one gap such as "3 deletions"; empty if `number` is 0. noun: the singular; nouns:
-    the plural, by default the noun with an "s"."""
+    """A list with one text that describes a gap, such as "3 deletions"; empty if `number` is 0.
+    noun: the singular; nouns: the plural, by default the noun with an "s"."""
     if number == 0:
         return []
     return [f"{number:,} {noun if number == 1 else nouns or noun + 's'}"]
 
 
 def without_parents(sections: list[Section]) -> list[Section]:
-    """The sections, without those that have only a heading and are followed by their
-    subsections."""
+    """The sections, without those that have only a heading and are directly followed by a
+    subsection."""
     following = [*sections[1:], Section("")][: len(sections)]
     return [
         section
@@ -152,14 +153,15 @@ class Reader(Protocol):
     """The type of a function that reads files of one kind."""
 
     def __call__(self, data: bytes, name: str, /) -> Read:
-        """The text of a file. data: its bytes; name: its path within its folder. Raises
-        DataLoaderError if the file can't be read."""
+        """The text of a file. data: the bytes of the file; name: the path of the file within its
+        folder. Raises DataLoaderError if the file can't be read."""
         ...
 
 
 def file_text(read: Any, who: str) -> FileText:
-    """Convert the result of a user's or a plugin's reader to a FileText. who: the name of the
-    reader in errors."""
+    """Convert the result of a user's or a plugin's reader to a FileText. The result can be a
+    FileText, a text, or one or more sections. Raises InvalidTypeError for any other result. who:
+    the name of the reader for error messages."""
     if isinstance(read, FileText):
         return read
     if isinstance(read, str):

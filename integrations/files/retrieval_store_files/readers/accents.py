@@ -1,6 +1,6 @@
-"""Joins accents with their letters in PDF pages that draw an accent and its letter one over the
-other, as TeX does with its older fonts. Otherwise a search for "für" wouldn't find the text, which
-is read as "fu¨r".
+"""Joins accents with their letters in the text of PDF pages. Some programs, such as TeX with its
+older fonts, draw an accent and its letter one over the other. The text of the page then has "fu¨r",
+which a search for "für" doesn't find.
 """
 
 import unicodedata

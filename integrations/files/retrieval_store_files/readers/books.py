@@ -43,8 +43,9 @@ class _Package:
 
 
 def read_epub(data: bytes, name: str) -> FileText:
-    """Read a book by its chapters, and split them at their headings. If a chapter has no headings,
-    its title in the table of contents becomes its heading. An encrypted book is refused."""
+    """Read the chapters of a book, and split each chapter at its headings. If a chapter has no
+    headings, its title in the table of contents becomes its heading. Raises DataLoaderError for an
+    encrypted book."""
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
@@ -100,8 +101,8 @@ class _BookReader:
         self.gaps += [f"{item.path}: {gap}" for gap in (*guessed, *chapter.gaps)]
 
     def _page_of(self, path: str) -> tuple[Element, tuple[str, ...]]:
-        """The root element of a chapter, and the gap if its encoding was guessed. A chapter is XML.
-        If it isn't well-formed, it is read as HTML."""
+        """The root element of a chapter, and a tuple of gaps. A guessed encoding is a gap. A
+        chapter is parsed as XML; if it isn't well-formed XML, it is parsed as HTML."""
         data = self._book.read(path)
         guessed: tuple[str, ...] = ()
         try:
@@ -159,12 +160,14 @@ def _package(book: PackedFile) -> _Package:
 
 
 def _resolve_path(folder: str, href: str) -> str:
-    """The path in the zip to which `href` in a file of a folder refers, without the fragment."""
+    """The path in the zip to which a link refers, without the fragment. folder: the folder of the
+    file that contains the link; href: the target of the link."""
     return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
 
 def _divide(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
-    """Divide the files of a book into chapters, tables of contents and others."""
+    """Divide the files of a book into chapters, tables of contents and others, and store them in
+    `package`. items: the files by their ids; spine: the ids of the chapters in reading order."""
     contents = [item for item in items.values() if _is_contents(item)]
     # Files that the spine names at several positions are read whole, each once.
     listed = [items[reference] for reference in spine if reference in items]
@@ -183,7 +186,7 @@ def _is_contents(item: _Item) -> bool:
 
 
 def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
-    """Raise DataLoaderError if chapters are encrypted."""
+    """Raise DataLoaderError if a chapter is encrypted. chapters: the paths of all chapters."""
     if _ENCRYPTION not in book:
         return
     for element in book.xml(_ENCRYPTION).iter():
@@ -198,7 +201,8 @@ def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
 
 
 def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
-    """The title of each file: the first title that the tables of contents have for this file."""
+    """A dict from the path of each file to the first title for this file in the tables of
+    contents."""
     titles: dict[str, str] = {}
     for item in contents:
         try:
@@ -232,8 +236,9 @@ def _nav_links(root: Any) -> list[tuple[str, str]]:
 
 
 def _with_title(sections: list[Section], title: str | None) -> list[Section]:
-    """The sections of a chapter. If none of them has a heading, the title from the table of
-    contents becomes their heading."""
+    """The sections of a chapter. If no section has a heading, `title` becomes the heading of all
+    sections. title: the title of the chapter in the table of contents; None if there is no
+    title."""
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]

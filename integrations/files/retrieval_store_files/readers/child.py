@@ -1,10 +1,10 @@
 """Runs readers in a separate process with limits, so that an untrusted file can harm only that
 process.
 
-The process is started for the first file, and reads one file after another. If a file has caused
-the process to end, it is started again for the next file. The process gets the name of a reader and
-the bytes of a file, and responds in JSON. It can open no connection, start no program and write no
-file. The time of the process is limited, and on Linux its memory, too.
+The process is started for the first file, and reads one file after another. If reading a file has
+ended the process, a new process is started for the next file. The process gets the name of a reader
+and the bytes of a file, and responds in JSON. It can open no connection, start no program and write
+no file. The time of the process is limited, and on Linux its memory, too.
 """
 
 import base64
@@ -68,9 +68,9 @@ class ReaderProcess:
         process.wait()
 
     def read(self, target: str, data: bytes, name: str, passwords: Sequence[str] = ()) -> FileText:
-        """Read a file in the process, and return its text. target: the function that reads it, as
-        "module:function"; passwords: candidates for opening the file. Raises DataLoaderError if
-        that function fails, or exceeds the limits."""
+        """Read a file in the process, and return its text. target: the function that reads the
+        file, as "module:function"; passwords: the passwords to try on the file. Raises
+        DataLoaderError if the function fails, or if the process exceeds its limits."""
         question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
             answer = self._answer_to(question, data)
@@ -88,8 +88,9 @@ class ReaderProcess:
         return FileText(sections, **answer)
 
     def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> bytes:
-        """Draw a page of a PDF, and return it as PNG. page: its number, from 1; pixels: the length
-        of the longer side. Raises DataLoaderError if it can't be drawn."""
+        """Draw a page of a PDF, and return the picture as PNG. page: the number of the page, from
+        1; pixels: the length of the picture's longer side. Raises DataLoaderError if the page can't
+        be drawn."""
         drawn = self.read(_DRAWS, data, f"{page} {pixels}", passwords)
         return base64.b64decode(drawn.sections[0].text)
 
@@ -186,7 +187,8 @@ def serve(seconds: float) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """End this process after some seconds, since its parent may have exited and can't end it."""
+    """Have the operating system end this process after `seconds`; 0 cancels this. The parent
+    process usually enforces the time limit, but it may have exited."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

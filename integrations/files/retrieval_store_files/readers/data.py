@@ -28,8 +28,8 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def read_python(data: bytes, name: str) -> FileText:
-    """Read a Python module, and split it into its classes and functions. If it can't be parsed, it
-    is split by lines."""
+    """Read a Python module, and split it into its classes and functions. A module that can't be
+    parsed is split by lines."""
     text, gaps = _decode_module(data)
     try:
         tree = ast.parse(text)
@@ -54,8 +54,8 @@ def _decode_module(data: bytes) -> Decoded:
 
 
 def _line_starts(text: str) -> list[int]:
-    """The positions at which the lines of a text begin, and then the position of the text's end.
-    Lines end as in Python."""
+    """A list of the positions at which the lines of a text begin, followed by the position at which
+    the text ends. Lines end as in Python."""
     starts, at = [0], 0
     for line in io.StringIO(text, newline=""):
         at += len(line)
@@ -66,9 +66,9 @@ def _line_starts(text: str) -> list[int]:
 def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """The sections of the statements in the lines from `first` to before `end`. Each definition
-    becomes a section, and so do the lines between two definitions. starts: the positions at which
-    lines begin; path: the headings of the body."""
+    """Yield the sections of the lines from `first` up to `end`, without the line `end`. Each
+    definition becomes a section, and so do the lines between two definitions. body: the statements
+    in these lines; starts: the positions at which lines begin; path: the headings of the body."""
     at = first
     for statement in body:
         if not isinstance(statement, _Definition):
@@ -131,7 +131,9 @@ def _code_sections(
 
 
 def read_json(data: bytes, name: str) -> FileText:
-    """Read JSON. Each item of a list, or each key of an object, becomes a section."""
+    """Read JSON. Each item of a list becomes a section. Each key of an object becomes a section
+    with the key as its heading, unless the text is short. Any other value becomes a single
+    section."""
     text, gaps = decode(data)
     try:
         value = json.loads(text)
@@ -192,8 +194,8 @@ def _lines(value: Any, path: str) -> Iterator[str]:
 
 
 def read_csv(data: bytes, name: str) -> FileText:
-    """Read a table, and split it into sections of rows. Each section is a Markdown table with the
-    header."""
+    """Read a CSV file, and split its rows into sections. Each section is a Markdown table that
+    begins with the header of the file."""
     text, gaps = decode(data)
     csv.field_size_limit(_MAX_CELL)
     lines = _CountedLines(text)
@@ -247,7 +249,7 @@ def _dialect_of(text: str, name: str) -> Any:
 
 
 def read_notebook(data: bytes, name: str) -> FileText:
-    """Read the cells of a notebook with their output, and split them at the headings in its
+    """Read the cells of a Jupyter notebook with their output, and split the text at the headings in
     Markdown cells."""
     text, gaps = decode(data)
     try:

@@ -1,6 +1,5 @@
-"""Finds the encoding that a file declares. The labels of encodings, and their positions in HTML and
-XML, are those of the encoding standard (encoding.spec.whatwg.org), as in browsers and mail
-programs.
+"""Finds the encoding that a file declares. As in browsers and mail programs, the encoding standard
+(encoding.spec.whatwg.org) defines the labels of encodings, and where HTML and XML have a label.
 """
 
 import codecs
@@ -57,8 +56,8 @@ def _codec_of_python(label: str) -> str | None:
 
 def label_in_xml(data: bytes) -> str | None:
     """The encoding label in an XML declaration; None if there is no label. The declaration is
-    searched as ASCII. If that finds it, the text can't be UTF-16 or UTF-32, so a label of these
-    encodings is ignored."""
+    searched as ASCII, so it isn't found in a text in UTF-16 or UTF-32. A label of UTF-16 or UTF-32
+    must therefore be wrong, and is ignored."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label
@@ -107,8 +106,8 @@ def _labels_of_metas(data: bytes) -> Iterator[str]:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
-    """The attributes of a tag, and the position of its end. If a name occurs twice, the first value
-    counts."""
+    """The attributes of a tag, and the position at which the tag ends. If the name of an attribute
+    occurs twice, the first value counts."""
     attributes: dict[str, str] = {}
     while match := _ATTRIBUTE.match(data, at):
         name, *values = ((part or b"").decode("latin-1") for part in match.groups())
@@ -118,9 +117,9 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
 
 
 def _labels_of(attributes: dict[str, str]) -> list[str]:
-    """The encoding label in a <meta> tag: the value of `charset`, or the label in `content`.
-    `content` counts if `http-equiv` is Content-Type, or if no attribute names the purpose of the
-    tag."""
+    """A list with the encoding label in a <meta> tag; empty if there is none. The label is the
+    value of `charset`, or is part of `content`. `content` is used only if `http-equiv` is
+    Content-Type, or if no attribute names the purpose of the tag."""
     if attributes.get("charset"):
         return [attributes["charset"]]
     is_header = attributes.get("http-equiv", "").lower() == "content-type"

@@ -1,7 +1,7 @@
 """Parses pages into elements. HTML is parsed as in browsers, by the standard of WHATWG, and XHTML
 is parsed as XML.
 
-Scripts, styles and comments are left out, since they aren't text.
+Scripts, styles and comments are left out, since they aren't displayed as text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,8 +76,9 @@ class Element:
 
 
 def html_elements(text: str) -> Element:
-    """Parse a page as browsers without scripts do, and return its root. A declared shadow root
-    replaces the content of its host."""
+    """Parse a page like a browser that runs no scripts, and return the root element. If an element
+    has a declared shadow root, the content of the shadow root replaces the content of the
+    element."""
     root = _parsed(text).root
     page = Element("html", _NONE if root is None else _kept_attributes(root.attributes), [])
     has_shadows = "shadowrootmode" in text.lower()
@@ -124,8 +125,9 @@ def _parsed(text: str) -> Any:
 
 
 def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
-    """The first node inside `node` that has the tag and attributes. Content that the parser leaves
-    unparsed is searched, too: the contents of <noframes>, and pages inside attributes."""
+    """The first node in the content of `node`; None if there is no content. tag, attributes: those
+    of `node`. Content that the parser leaves unparsed is parsed here: the content of <noframes>,
+    and the page in the attribute `srcdoc` of <iframe>."""
     if tag == "template":
         fragments = node.template_fragments()
         return fragments[0].first_child if fragments else None
@@ -143,9 +145,9 @@ def _kept_attributes(attributes: dict[str, str | None]) -> Mapping[str, str | No
 
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
-    """Whether a template is the shadow root of its parent `host`. Only the first declared template
-    of a parent is its shadow root. known: the hosts with their shadow roots that were found so
-    far."""
+    """Whether a template is the shadow root of its parent `host`. If a parent has several declared
+    templates, only the first is the shadow root. known: pairs of a host and its shadow root that
+    were found so far."""
     is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
     may_have = host.tag in _HOSTS or "-" in host.tag
     return is_declared and may_have and not (known and known[-1][0] is host)

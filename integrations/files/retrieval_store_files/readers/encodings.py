@@ -2,8 +2,8 @@
 
 A byte order mark defines the encoding. A text without such a mark is UTF-8 if most of its non-ASCII
 bytes are valid UTF-8; its invalid bytes are replaced, and reported with their lines. Any other text
-is decoded in the encoding that it declares. If it declares none, chardet guesses the encoding, and
-the guess is reported as a gap.
+is decoded in the encoding that it declares. If the text declares no encoding, chardet guesses it,
+and the guess is reported as a gap.
 """
 
 import codecs
@@ -60,7 +60,8 @@ _BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
 
 class Decoded(NamedTuple):
-    """A decoded text. gaps: a note if its encoding was guessed, and a note on invalid bytes."""
+    """A decoded text. gaps: up to two notes, which say that the encoding was guessed, or that bytes
+    were invalid."""
 
     text: str
     gaps: tuple[str, ...] = ()
@@ -75,8 +76,8 @@ def decode_text(data: bytes) -> str:
 def decode(data: bytes, declared: str | None = None) -> Decoded:
     """Decode the bytes of a text file. A guessed encoding and replaced bytes are reported as gaps.
     If most lines end with a carriage return alone, these carriage returns become line feeds.
-    declared: the encoding label that the file declares. It counts only if there is no byte order
-    mark and the bytes aren't UTF-8. Raises DataLoaderError if the bytes aren't text."""
+    declared: the encoding label that the file declares. The label is used only if there is no byte
+    order mark, and the bytes aren't UTF-8. Raises DataLoaderError if the bytes aren't text."""
     text, gaps = _decode(data, None if declared is None else codec_of(declared))
     return Decoded(_with_line_ends(text), gaps)
 
@@ -103,9 +104,9 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
 
 
 def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
-    """The text of data that are valid UTF-8, or the data decoded again if another encoding is more
-    likely. ISO-2022-JP is likely if its escape sequences are found in ASCII. A declared East Asian
-    encoding is likely if only a word or two are not ASCII."""
+    """The text of `data`, which are valid UTF-8, but may be in another encoding. An ASCII text with
+    escape sequences of ISO-2022-JP is decoded as ISO-2022-JP. If only a word or two aren't ASCII, a
+    declared East Asian encoding is used. Otherwise `text` is returned, the data as UTF-8."""
     with contextlib.suppress(UnicodeError):
         if text.isascii():
             if "\x1b$" in text and _JAPANESE.search(text):
@@ -167,8 +168,8 @@ def _bytes_of_cut_character(data: bytes) -> int:
 
 
 def _decode_as(data: bytes, encoding: str) -> Decoded:
-    """Decode data in an encoding. Invalid bytes are replaced; then the result has a gap, which says
-    how many there are and in which lines."""
+    """Decode data in an encoding. Invalid bytes are replaced; then the result has a gap, which
+    gives the number of replaced characters or bytes and the numbers of their lines."""
     with contextlib.suppress(UnicodeError):
         return Decoded(_decoded(data, encoding))
     text = _decoded(data, encoding, "replace")
@@ -251,8 +252,8 @@ def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
 
 
 def _shifted(match: re.Match[bytes]) -> bytes:
-    """A part of ISO-2022-JP converted to EUC-JP. The part begins after the escape sequence that
-    selects the character set."""
+    """A part of a text in ISO-2022-JP, converted to EUC-JP. match: the escape sequence that selects
+    a character set, and the bytes that follow in this character set."""
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)
@@ -262,8 +263,8 @@ def _shifted(match: re.Match[bytes]) -> bytes:
 
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
-    """A decoding error handler for EUC-JP. It returns the character that Windows' variant has where
-    EUC-JP has no character."""
+    """A decoding error handler for EUC-JP. If EUC-JP has no character for two bytes, it returns the
+    character that Windows' variant of EUC-JP has for these bytes."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:
@@ -352,9 +353,10 @@ def _guessed_codec(name: str) -> str:
 
 
 def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float]:
-    """The best encoding among the candidates, which are sorted by likelihood, the most likely
-    first. If several are about equally likely, it is the encoding in which the sample has the most
-    letters."""
+    """The best encoding in `likely`, with its likelihood. likely: encodings with their likelihoods,
+    the most likely first. If several encodings are about equally likely, the one in which the
+    sample has the most letters is the best. If even the first encoding is unlikely, `USUAL` is
+    preferred."""
     best = likely[0]
     if best[1] < _UNLIKELY:
         usual = (each for each in likely if each[0] == USUAL and each[1] >= _USUAL_IF * best[1])

@@ -1,6 +1,6 @@
-"""Replaces references to the entities that an XML file declares itself, in the internal subset of
-its DOCTYPE. Entities in other files aren't read. The size of the expanded text is limited, since
-ten lines of declarations can expand to more than any memory holds.
+"""Replaces references to the entities that an XML file declares in the internal subset of its
+DOCTYPE. Entities in other files aren't read. The size of the expanded text is limited, because ten
+lines of declarations can expand to a text that fits into no memory.
 """
 
 import re
@@ -48,7 +48,7 @@ class Entities:
 
     @property
     def gaps(self) -> list[str]:
-        """The references that weren't replaced so far."""
+        """Descriptions of the references that `expand` couldn't replace so far, with the reason."""
         return [*self._unread]
 
     def expand(self, text: str) -> str:

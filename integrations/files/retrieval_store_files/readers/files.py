@@ -83,8 +83,9 @@ def _target(name: str) -> str:
 
 
 def reader_name(path: str, installed: Collection[str] | None = None) -> str | None:
-    """The name of the plugin that reads files like the file at this path; None if no plugin does.
-    Nothing is imported. installed: the names of all readers, by default `installed_readers()`."""
+    """The name of the plugin that reads a file at this path, judged by the name of the file; None
+    if no plugin reads such files. No plugin is imported. installed: the names of all readers, by
+    default `installed_readers()`."""
     name = PurePosixPath(path).name.lower()
     ending = PurePosixPath(name).suffix.removeprefix(".")
     if not ending:
@@ -108,8 +109,8 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
 
 
 def why_no_reader(path: str) -> str:
-    """For a file without a reader: the reason why it can't be read, and a program that converts it
-    to a readable format."""
+    """The reason why a file can't be read if it has no reader. If a program is known that converts
+    the file to a readable format, the text names this program."""
     ending = PurePosixPath(path).suffix.lower()
     if not ending:
         return "no reader for names without an ending"
@@ -130,11 +131,11 @@ def text_of_bytes(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """The text of a file. data: its bytes; name: its path, which selects the reader. reader: a
-    user's function, which is called first, in this process; installed: the names of all readers.
-    passwords: candidates for opening an encrypted file; ocr: a function that reads pages that are
-    pictures. Raises DataLoaderError if the file can't be read, and InvalidTypeError if a reader
-    returns an invalid result."""
+    """The text of a file. data: the bytes of the file; name: its path, which selects the reader.
+    reader: a user's function, which is called first, in this process; installed: the names of all
+    readers. passwords: the passwords to try on an encrypted file; ocr: a function that reads pages
+    that are pictures. Raises DataLoaderError if the file can't be read, and InvalidTypeError if a
+    reader returns an invalid result."""
     read = None if reader is None else _read_with(reader, data, name)
     plugin = reader_name(name, installed)
     if read is not None:
@@ -170,8 +171,8 @@ def _picture_gaps(file: FileText) -> list[str]:
 def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
-    """Add the texts of pages that are pictures, read by the user's function `ocr`, to the text of a
-    file."""
+    """Read the pages that are pictures with the user's function `ocr`, and add their texts to the
+    sections of the file."""
     from PIL import Image
 
     sections, unread = [*file.sections], []
@@ -199,7 +200,7 @@ def _recognise_page(ocr: Ocr, drawn: Any, page: int) -> str:
 
 
 def refuse_pictures(file: FileText) -> None:
-    """Raise DataLoaderError for a file that has pages that are pictures, but no text."""
+    """Raise DataLoaderError if a file has no text, but has pages that are pictures."""
     if file.pictures and not file.sections:
         raise DataLoaderError("; ".join(file.gaps))
 
@@ -248,13 +249,14 @@ def read_file(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """The text of a file in sections, with their headings, page and position.
+    """The text of a file, as sections. Each section has its headings, page and position in the
+    file.
 
     source: a path, or the bytes of a file. name: the file's name, whose ending selects the reader;
     by default the name in the path. reader: a user's function, which is called first; if it returns
-    None, this package's readers read the file. passwords: candidates for opening an encrypted file.
-    ocr: a function that reads a page that is a picture. It gets a Pillow image and returns the
-    text.
+    None, this package's readers read the file. passwords: the passwords to try on an encrypted
+    file. ocr: a function that reads a page that is a picture. It gets a Pillow image and returns
+    the text.
 
     Raises DataLoaderError if the file can't be read.
     """

@@ -1,6 +1,7 @@
-"""Maps unmapped characters of a PDF to the letters that the names of their glyphs mean. macOS maps
-the ligatures of some fonts to zero, so that "definition" would lose two letters. Fonts of drawings
-(Type 3) have no map at all. pypdf changes the file in memory; then its pages are read again.
+"""Maps character codes of a PDF that aren't mapped to any letters. The letters are found by the
+names of the glyphs that the codes draw. macOS maps the ligatures of some fonts to zero, so that
+"definition" would lose two letters. Fonts of drawings (Type 3) have no map at all. pypdf changes
+the file in memory, and then its pages are read again.
 """
 
 import io
@@ -22,9 +23,9 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 
 
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
-    """The PDF, changed so that its fonts map unmapped characters to the letters that the names of
-    the glyphs mean. The file must not be encrypted. Composite fonts aren't changed. Returns None if
-    no glyph's name means any letters."""
+    """The PDF, in which the unmapped characters of its fonts are mapped to letters. The letters are
+    those that the names of the glyphs mean. The file must not be encrypted. Composite fonts aren't
+    changed. Returns None if no name of a glyph means letters."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -44,7 +45,8 @@ def with_letters_of_glyphs(data: bytes) -> bytes | None:
 
 
 def _fonts(writer: Any) -> Iterator[Any]:
-    """Yield each font of the pages, and of the form objects in them, once."""
+    """Yield each font that is used by pages, or by form objects in pages. A font is yielded only
+    once."""
     known: set[int] = set()
     for page in writer.pages:
         waiting = [(page.get("/Resources"), 0)]
@@ -139,8 +141,8 @@ def letters_of(name: str) -> str | None:
 
 
 def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
-    """The character map, in which codes that were mapped to zero are mapped to letters. letters:
-    the letters by character code."""
+    """A copy of a character map, in which codes that were mapped to zero are mapped to letters.
+    letters: a dict from a character code to its letters."""
 
     def of_code(code: int, target: bytes) -> bytes:
         if not _SAYS_NOTHING.fullmatch(target) or code not in letters:

@@ -69,8 +69,8 @@ def read_html(data: bytes, name: str) -> FileText:
 
 
 def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """Parse an XHTML page. Returns its root, and a note if its encoding was guessed, as a tuple. A
-    page that isn't well-formed XML is parsed as HTML."""
+    """Parse an XHTML page. Returns the root element, and a tuple of gaps, in which a guessed
+    encoding is noted. A page that isn't well-formed XML is parsed as HTML."""
     try:
         root = xml_root(data, "the page")
     except DataLoaderError:
@@ -79,7 +79,8 @@ def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
 
 
 def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """Parse an HTML page. Returns its root, and the gap if its encoding was guessed."""
+    """Parse an HTML page. Returns the root element, and a tuple of gaps, in which a guessed
+    encoding is noted."""
     text, guessed = decode(data, label_in_page(data))
     entities = Entities(text)
     if entities.end:  # for XHTML; HTML parsers ignore declarations in a DOCTYPE
@@ -101,7 +102,8 @@ def file_text_of_page(page: Element) -> FileText:
 
 
 def _remove_unread(page: Element) -> Iterator[str]:
-    """Remove the elements that aren't read, and yield a description of each kind as a gap."""
+    """Remove the elements that aren't read, such as frames and hidden content. For each kind of
+    removed content, yield a description that becomes a gap."""
     unseen = _outermost(page, lambda element: element.tag in _REMOVED)
     counts: Counter[str] = Counter()
     for element in unseen:
@@ -128,8 +130,8 @@ def _remove_unread(page: Element) -> Iterator[str]:
 
 
 def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
-    """The elements of a page for which `is_one` returns True. Elements inside another such element
-    are left out."""
+    """The elements of a page for which `is_one` returns True. An element inside another element of
+    this list is left out."""
     found: list[Element] = []
     waiting = [page]
     while waiting:
@@ -159,9 +161,9 @@ def _word_count(element: Element) -> int:
 
 
 def _leads_elsewhere(element: Element) -> bool:
-    """Whether an element contains only navigation, because at least half of its words are links.
-    (If a page doesn't close a navigation element, that element also contains the text of the
-    page.)"""
+    """Whether at least half of the words in an element are links, so that the element contains only
+    navigation. (If a page doesn't close a navigation element, the element also contains the text of
+    the page.)"""
     linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
@@ -186,8 +188,8 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The titles of a page in one text: those in its head, and those at the beginning of its
-    body."""
+    """The titles of a page, joined in one text; "" if there is no title. If the head has no titles,
+    those at the beginning of the body are used."""
     for part in (page, *_elements_of(page)):
         titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
         if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
@@ -214,7 +216,7 @@ class _Page:
         self._items: dict[Element, int] = {}  # of numbered lists: how many items were read
 
     def sections(self, root: Element) -> list[Section]:
-        """The sections of the content of an element."""
+        """Convert the content of an element to sections."""
         self._walk(root)
         self._end_section()
         return self._sections
@@ -249,8 +251,8 @@ class _Page:
         )
 
     def _part(self, element: Element, tag: str) -> None:
-        """Add the main part of a page, or its footer, as sections of its own. The text around this
-        element goes into other sections, so that no passage mixes both texts."""
+        """Add the main part or the footer of a page as separate sections. The text before and after
+        this element goes into other sections, so that no passage mixes these texts."""
         self._end_section()
         if tag == "footer":
             self._path = []
@@ -473,8 +475,8 @@ def _outside_of_cells(table: Element) -> Iterator[Element | str]:
 
 
 def _rows_of(table: Element) -> list[list[str]]:
-    """The texts of the cells of a table, by row. A cell that spans several positions is repeated in
-    each of them."""
+    """The rows of a table, each as a list of the texts of its cells. A cell that spans several
+    positions is repeated in each position."""
     rows = (
         [
             (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))
@@ -486,8 +488,8 @@ def _rows_of(table: Element) -> list[list[str]]:
 
 
 def words_of(element: Element) -> str:
-    """The text of an element in one line, with a space between its blocks. It includes the text of
-    pictures and form fields."""
+    """The text of an element in one line, with a space between blocks. The texts of pictures and
+    form fields inside the element are included."""
     children = element.children
     if len(children) == 1 and isinstance(children[0], str):
         return _plain(children[0])

@@ -81,8 +81,9 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The sections of the best of several alternatives. Usually the plain text is the best. A
-        later alternative, such as HTML, is better if it has more than twice as many words."""
+        """The sections of the best alternative. Alternatives are parts of a mail that have the same
+        text in different formats. Usually the plain text is the best. A later alternative, such as
+        HTML, is better if it has more than twice as many words."""
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
@@ -109,7 +110,7 @@ class _Parts:
 
 
 def _delivery_status(part: Any) -> Iterator[Section]:
-    """A server's report on a mail that it couldn't deliver."""
+    """A section with the report of a server that couldn't deliver a mail."""
     fields = (
         "\n".join(f"{name}: {value}" for name, value in inner.raw_items())
         for inner in part.iter_parts()
@@ -124,8 +125,8 @@ def _words(sections: list[Section]) -> int:
 
 
 def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
-    """Header lines of a mail. names: the label and the header name of each line; lines without a
-    value are left out."""
+    """The header lines of a mail as text, such as "From: Jane". names: pairs of a label and the
+    name of a header. Headers without a value are left out."""
     values = ((label, _header(mail, name)) for label, name in names)
     return "\n".join(f"{label}: {value}" for label, value in values if value)
 

@@ -1,8 +1,8 @@
 """Lets Python's mail library read headers in all encodings that mail programs know.
 
-Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes such words only if
-Python knows the encoding by that name, and doesn't decode non-ASCII bytes. This module converts
-both to UTF-8 before the library parses a header.
+Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes an encoded word only
+if Python knows the encoding by the name in this word. The library doesn't decode non-ASCII bytes.
+This module converts encoded words and non-ASCII bytes to UTF-8 before the library parses a header.
 """
 
 import base64
@@ -72,7 +72,7 @@ class _Policy(EmailPolicy):
     before they are parsed."""
 
     def header_fetch_parse(self, name: str, value: Any) -> Any:
-        """Parse the header of this name."""
+        """Convert the value of a header to UTF-8, and parse it as Python's policy does."""
         if isinstance(value, str):
             value = _in_utf_8(value)
         return super().header_fetch_parse(name, value)

@@ -107,7 +107,7 @@ def read_msg(data: bytes, name: str) -> FileText:
 
 
 def _body_of(message: Any, name: str) -> FileText:
-    """The text of a mail, below its sender and recipients."""
+    """The text of a mail that Outlook has saved. The first section begins with the recipients."""
     recipients = [
         " ".join(filter(None, [recipient.name, _address_of(recipient)]))
         for recipient in message.recipients
@@ -148,9 +148,9 @@ def _sender_of(message: Any) -> str | None:
 
 
 def _decode_again(message: Any, number: int, text: str) -> str:
-    """The text of a property. If a mail doesn't declare the encoding of short texts, these are
-    decoded again, in the encoding of the body. number: the property's number; text: the text as the
-    library decoded it."""
+    """The text of a property of a mail. If the mail doesn't declare the encoding of short texts,
+    the text is decoded again, in the encoding of the body. number: the number of the property;
+    text: the text as the library decoded it."""
     properties = message.properties
     if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
         known.pid == number and known.ptyp == _STRING8 for known in properties
@@ -171,8 +171,8 @@ def _date_of(message: Any) -> str | None:
 @cache
 def _know_code_pages() -> None:
     """Register the Windows encodings in Python under the names that the library uses, such as
-    "windows-950". For some of these names, the library gets a larger encoding, because mails that
-    use the name are really written in that."""
+    "windows-950". For some of these names, a larger encoding is used. Mails that declare such a
+    name are really written in the larger encoding."""
     from oxmsg.domain import encodings
 
     larger = {932: "cp932", 936: "gb18030", 949: "cp949", 950: "big5hkscs", 38598: "iso-8859-8"}

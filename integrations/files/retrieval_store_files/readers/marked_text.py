@@ -1,6 +1,7 @@
-"""Reads AsciiDoc, Org and LaTeX, in which headings are marked, and XML and subtitles.
+"""Reads AsciiDoc, Org and LaTeX, and splits them at the marked headings. Also reads XML and
+subtitles.
 
-If a text is kept unchanged, each section is an exact copy of a range of the file.
+If a reader keeps the text unchanged, each section is an exact copy of a range of the file.
 """
 
 import html
@@ -89,8 +90,8 @@ _INCLUDED = re.compile(r"^include::(\S.*?)\[", re.MULTILINE)
 
 
 def read_asciidoc(data: bytes, name: str) -> FileText:
-    """Read AsciiDoc, and split it at its headings. Files that it includes aren't read; they are
-    reported as gaps."""
+    """Read an AsciiDoc text, and split it at its headings. Other files that the text includes
+    aren't read; each of them is reported as a gap."""
     text, guessed = decode(data)
     headings = [*_asciidoc_headings(text)]
     attributes = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
@@ -157,8 +158,8 @@ _ORG_INCLUDED = re.compile(
 
 
 def read_org(data: bytes, name: str) -> FileText:
-    """Read Org, and split it at its headings. Files that it includes aren't read; they are reported
-    as gaps."""
+    """Read an Org text, and split it at its headings. Other files that the text includes aren't
+    read; each of them is reported as a gap."""
     text, guessed = decode(data)
     headings = [
         _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
@@ -215,8 +216,9 @@ _COMMAND = re.compile(r"\\label[ ]*\{[^{}]*\}|\\[a-zA-Z]+\*?[ ]?|[{}]")
 
 
 def read_latex(data: bytes, name: str) -> FileText:
-    """Read LaTeX, and split it at its headings. Accent commands become letters; other commands stay
-    unchanged. Files that it includes aren't read; they are reported as gaps."""
+    """Read a LaTeX text, and split it at its headings. Accent commands become letters; other
+    commands stay unchanged. Other files that the text includes aren't read; each of them is
+    reported as a gap."""
     text, guessed = decode(data)
     headings: list[_Heading] = []
     attributes: dict[str, str] = {}
@@ -298,8 +300,8 @@ _DRAWN_WORDS = frozenset(["title", "desc", "text", "foreignObject", "flowRoot"])
 
 
 def read_xml(data: bytes, name: str) -> FileText:
-    """Read XML, and split it by lines. References to characters and to entities that the file
-    declares are replaced. Of a drawing (SVG) only the words are read."""
+    """Read XML, and split it by lines. References to characters, and to entities that the file
+    declares, are replaced by what they stand for. From a drawing (SVG), only the words are read."""
     text, guessed = decode(data, label_in_xml(data))
     entities = Entities(text)
     if _IS_DRAWING.match(text[entities.end :]):
@@ -358,8 +360,9 @@ class _Cue:
 
 
 def read_subtitles(data: bytes, name: str) -> FileText:
-    """Read subtitles in the form of SubRip or WebVTT, with their speakers. Each section has some
-    dozens of cues. Its heading is the time of its first cue."""
+    """Read subtitles in the form of SubRip or WebVTT, with the names of the speakers. A section
+    consists of some dozens of cues, which are texts with a time. The heading of a section is the
+    time of its first cue."""
     text, guessed = decode(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0

@@ -27,7 +27,8 @@ _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
-    """Read a text, and split it at its headings, in the form of Markdown or reStructuredText."""
+    """Read a text, and split it at its headings. The headings can be in the form of Markdown or of
+    reStructuredText."""
     text, gaps = decode(data)
     return replace(file_text_of(text), gaps=gaps)
 
@@ -44,8 +45,9 @@ def read_rst(data: bytes, name: str) -> FileText:
 
 class CodeBlocks:
     """Finds the lines of Markdown that are in blocks of code. Each line must be passed to
-    `goes_on`, in order. As in CommonMark, a block ends at a line that has only marks, at least as
-    many as the block's first line. It also ends with the list item that contains it."""
+    `goes_on`, in order. As in CommonMark, a block ends at a line of marks without text, if the line
+    has at least as many marks as the block's first line. A block inside a list item also ends where
+    the list item ends."""
 
     def __init__(self) -> None:
         self._marks = ""  # the open block's
@@ -84,7 +86,7 @@ class CodeBlocks:
         return False
 
     def _end_at(self, line: str) -> None:
-        """End the open block of code if this line is its end."""
+        """If this line closes the open block of code, end the block."""
         match = _FENCE.match(line)
         if match and match[1].startswith(self._marks) and not match[2].strip():
             self._marks, self._is_in_item, self._is_apart = "", False, True

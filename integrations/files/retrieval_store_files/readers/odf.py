@@ -1,4 +1,6 @@
-"""Parses OpenDocument files: the parts in a zip or in flat XML, their names and their styles."""
+"""Parses OpenDocument files, which are zips or flat XML. Finds the parts of a file, the names of
+elements, and the styles.
+"""
 
 import re
 from collections.abc import Iterator
@@ -74,8 +76,8 @@ class StylesOfText:
         return f"{before}{'.'.join(numbers)}{after.strip()} "
 
     def is_title(self, paragraph: Any) -> bool:
-        """Whether the style of a paragraph is that of the document's title, or is derived from
-        it."""
+        """Whether a paragraph has the style of the document's title, or a style derived from that
+        style."""
         name = paragraph.get(STYLE)
         for _ in range(20):
             if name is None or name == "Title":
@@ -86,8 +88,8 @@ class StylesOfText:
 
 @dataclass(slots=True)
 class DocumentParts:
-    """The root elements of the content, styles and metadata of a document. In flat XML all three
-    are the same element. package: the zip that contains them."""
+    """The root elements of the content, styles and metadata of a document. In flat XML, all three
+    are the same element. package: the zip that contains the document; None for flat XML."""
 
     content: Any
     styles: Any
@@ -96,7 +98,8 @@ class DocumentParts:
 
 
 def styles_of(parts: DocumentParts) -> StylesOfText:
-    """The styles of a document, from all of its parts."""
+    """The styles of a document. They are collected from its content and from its part for
+    styles."""
     styles = StylesOfText()
     for root in (parts.content, parts.styles):
         if root is not None:
@@ -125,7 +128,7 @@ def parts_of(data: bytes) -> DocumentParts:
 
 
 def metadata_of(root: Any) -> dict[str, Any]:
-    """The metadata of a document, as arguments of FileText."""
+    """The metadata of a document, as keyword arguments for FileText."""
     texts: dict[str, str] = {}
     for element in () if root is None else root.iter(attribute("office", "meta")):
         for part in element:

@@ -1,5 +1,5 @@
-"""The common parts of the readers for Word documents, slides and spreadsheets, which are zips of
-XML: they open the zip, and read charts, equations and metadata.
+"""The common parts of the readers for Word documents, slides and spreadsheets. These files are zips
+of XML. The functions here open the zip, and read charts, equations and metadata.
 """
 
 import io
@@ -49,8 +49,9 @@ def open_office(data: bytes) -> PackedFile:
 
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
     """Open a document with a library. Returns the document as the library read it, and the
-    library's result. If a reference spells a part's name differently, the library may miss the
-    part. In that case the document is rewritten with one spelling, and opened again."""
+    library's result. If a reference spells a part's name differently than the zip, the library may
+    not find the part. In that case the document is rewritten with one spelling, and opened
+    again."""
     try:
         return packed, library(packed.stream)
     except KeyError:
@@ -68,8 +69,8 @@ _USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 def _rewritten(
     packed: PackedFile, name_of: Callable[[str], str], content_of: Callable[[str, bytes], bytes]
 ) -> PackedFile:
-    """A copy of a document. name_of returns the new name of a part, and content_of its new
-    content."""
+    """A copy of a document with other names and contents. `name_of` returns the new name of a part,
+    and `content_of` returns the new content of the part."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as written:
         for name in packed.names():
@@ -92,9 +93,9 @@ _ELEMENT = re.compile(rb"<[^<>]*>")
 
 
 def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
-    """Whether references spell the names of parts differently, for example in upper case. By the
-    standard, upper and lower case are equal, but the libraries compare names exactly. which: the
-    parts in which references are checked."""
+    """Whether a reference spells the name of a part differently than the zip, for example in upper
+    case. By the standard, upper and lower case are equal, but the libraries compare names exactly.
+    which: the parts whose references are checked."""
     names = packed.raw_names()
     if any("\\" in name or name.startswith("/") for name in names):
         return True
@@ -135,8 +136,9 @@ def _plain_name(name: str) -> str:
 
 
 def _with_plain_names(name: str, content: bytes) -> bytes:
-    """A part with relations, or the list of content types, in which names of parts are spelled as
-    by `_plain_name`. Other parts are returned unchanged."""
+    """The content of a part, in which the names of other parts are spelled as `_plain_name` spells
+    them. Only parts with relations, and the list of content types, are changed. name: the name of
+    the part."""
     if not _names_parts(_plain_name(name)):
         return content
 
@@ -179,8 +181,9 @@ def _decrypt(data: bytes) -> bytes:
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
     """A context manager in which the errors of a library name the damaged part. The damaged part is
-    the first that can't be unpacked or isn't XML. If there is no such part, `part` is named, the
-    part that is being read. kind: the kind of document, such as "a spreadsheet"."""
+    the first part that can't be unpacked or isn't XML. If all parts are XML, the error names
+    `part`. kind: the kind of document, such as "a spreadsheet"; part: the part that is being
+    read."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
@@ -213,8 +216,9 @@ def parse_xml(data: bytes) -> Any:
 
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
-    """The metadata of a document, as arguments of FileText. core: the document's metadata in the
-    library, which invents metadata for a document without metadata."""
+    """The metadata of a document, as keyword arguments for FileText; empty if the document has no
+    metadata. core: the metadata that the library returns. They are invented by the library if the
+    document has no metadata."""
     if not any(name.lower().endswith("core.xml") for name in packed.names()):
         return {}
     return {
@@ -318,9 +322,10 @@ def chart_text(root: Any) -> str:
 
 
 def _values(series: Any, name: str) -> dict[str, str]:
-    """The values of a series in a chart, by position. name: the kind of values, such as categories.
-    Categories can have several levels. The innermost level comes first; a value of an outer level
-    applies until the next value of that level."""
+    """A dict from each position in a series of a chart to the value at this position. name: the
+    kind of values, such as categories. Categories can have several levels. The innermost level
+    comes first in the value. A category of an outer level applies until the next category of that
+    level."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):

@@ -42,9 +42,9 @@ _PART = re.compile(
 
 
 def read_xls(data: bytes, name: str) -> FileText:
-    """Read the sheets of a spreadsheet, including hidden sheets, and split them into sections of
-    rows with their header. Comments on cells are read too. Some programs use the ending .xls for
-    files in other formats; such files are read in their real format."""
+    """Read the sheets of a spreadsheet, including hidden sheets. The rows are split into sections,
+    each of which begins with the sheet's header. Comments on cells are read too. Some programs use
+    the ending .xls for files in other formats; such files are read in their real format."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
     if not data.startswith((OLE, *_BEGIN_OF_FILE)):
@@ -232,8 +232,8 @@ def _column_name(column: int) -> str:
 
 
 def _content_outside_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
-    """The content of a spreadsheet outside of its cells: the bytes of the records, the metadata,
-    and the number of embedded objects."""
+    """The content of a spreadsheet outside of its cells, as three values: the bytes of the records,
+    the metadata, and the number of embedded objects."""
     if not data.startswith(OLE):
         return data, {}, 0
     try:
@@ -297,8 +297,8 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(body: bytes, width: int) -> str:
-    """Decode the string at the beginning of `body`. There, the string's length in `width` bytes is
-    followed by a byte for the encoding, and by the characters."""
+    """Decode the string at the beginning of `body`. `body` begins with the length of the string, in
+    `width` bytes. Then follow a byte for the encoding, and the characters."""
     length, wide = int.from_bytes(body[:width], "little"), body[width] & 1
     rest = body[width + 1 :]
     return (
@@ -309,8 +309,8 @@ def _string(body: bytes, width: int) -> str:
 
 
 def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
-    """The text of a box, which is read from the next records. length: the number of characters of
-    the text."""
+    """The text of a box, read from the records that come next in `records`. length: the number of
+    characters in the text."""
     text = ""
     while len(text) < length:
         record, body = next(records, (0, b""))

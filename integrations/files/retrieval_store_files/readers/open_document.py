@@ -178,7 +178,7 @@ class _DocumentReader:
         self._add_notes()
 
     def _begin(self, level: int, title: str) -> None:
-        """Begin a new section with this heading."""
+        """Begin a new section with the heading `title`. level: the level of the heading."""
         self._end_section()
         self._path = [known for known in self._path if known[0] < level] + [(level, title)]
         self._is_bare = True
@@ -219,8 +219,8 @@ class _DocumentReader:
     # In a paragraph
 
     def _inline(self, element: Any) -> str:
-        """The text inside an element. The notes and comments in it are stored, and added after the
-        block."""
+        """The text inside an element. Notes and comments inside the element are stored, and are
+        added after the current block."""
         pieces = [collapse_space(element.text)]
         for child in element:
             pieces += [self._piece(child), collapse_space(child.tail)]
@@ -331,8 +331,8 @@ class _DocumentReader:
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
-        """The titles of a chart, and tables of its data. If the object is another kind of document,
-        the result is its whole text."""
+        """Yield the texts of an embedded object. For a chart, these are its titles, and tables of
+        its data. For any other document, the whole text is yielded."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
                 place.clear()  # the cell of the data in its sheet
@@ -366,8 +366,8 @@ class _DocumentReader:
                 yield cells
 
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
-        """The cells of a row. below: the merged cells of rows above that reach into this row, by
-        column. This call updates it."""
+        """The cells of a row. below: for each column, the merged cell of an earlier row that
+        reaches into this row. This call updates `below`."""
         cells: list[str] = []
         is_far = False  # cells after a run that is left out have no column
         for cell in row:
@@ -400,8 +400,8 @@ class _DocumentReader:
     def _merge(
         below: dict[int, tuple[int, str]], column: int, width: int, height: int, text: str
     ) -> None:
-        """Add the positions that a merged cell covers to `below`: in later rows, and to the right
-        in its own row."""
+        """Add to `below` the positions that a merged cell covers. They are in later rows, and to
+        the right of the cell in its own row."""
         for covered in range(column, column + width):
             rows = height - 1 if covered == column else height
             if rows:
@@ -471,7 +471,8 @@ class _DocumentReader:
         return [*filter(None, [*texts, *self._after])]
 
     def _messages(self, validations: Any) -> None:
-        """Count the messages that appear when a cell is edited, since they aren't read."""
+        """Count the messages that a spreadsheet shows when a cell is edited. The messages aren't
+        read, so their number is reported as a gap."""
         self._left_out[_MESSAGE] += sum(
             1
             for element in validations.iter()
@@ -500,7 +501,8 @@ class _DocumentReader:
                 self._gaps.append(f"slide {number} has no text")
 
     def _page(self, page: Any) -> tuple[str, list[str]]:
-        """The title of a slide, and its blocks of text. Its notes are the last blocks."""
+        """The title of a slide, and its blocks of text. The notes of the slide are the last
+        blocks."""
         title = ""
         blocks: list[str] = []
         notes: list[str] = []
@@ -538,8 +540,8 @@ class _DocumentReader:
     # Headers and footers
 
     def headers_and_footers(self) -> None:
-        """Add a section with the headers and footers of a text document or a spreadsheet. For
-        slides, the section has the texts of their master, which each slide repeats."""
+        """Add a section with the headers and footers of a text document or a spreadsheet. For a
+        presentation, the section has the texts of the slide master, which every slide shows."""
         if self._parts.styles is None:
             return
         lines: list[str] = []
@@ -571,8 +573,8 @@ class _DocumentReader:
 
 
 def _with_headings(reader: _DocumentReader) -> list[str]:
-    """The blocks that a reader has collected for a shape. The heading of each section is a block
-    before its text."""
+    """The blocks that a reader has collected for a shape. For each section, the innermost heading
+    becomes a block, and the text of the section the next block."""
     reader._end_section()
     blocks: list[str] = []
     for section in reader.sections:

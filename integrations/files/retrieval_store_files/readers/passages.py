@@ -1,9 +1,10 @@
 """Splits the text of a file into passages, each of which begins with its headings.
 
-A passage is an exact part of a section, after the headings that contain it. The embedding function
-counts the size of passages, so that it can read each passage whole. Sections are split between
-blocks, which are paragraphs, blocks of code and tables. Blocks that are too long are split between
-list items or rows, then between sentences or lines, and only then between words.
+The text of a passage is a line with the headings, and then an exact part of a section. The size of
+a passage is counted as the embedding function counts it, so that the function can read each passage
+whole. Sections are split between blocks, which are paragraphs, blocks of code and tables. Blocks
+that are too long are split between list items or rows, then between sentences or lines, and only
+then between words.
 """
 
 import re
@@ -41,7 +42,8 @@ _COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200
 class Passage:
     """A part of a file that becomes a record. text: begins with the headings, such as "Guide >
     Install: Run it."; headings: the headings of the sections that contain the passage. page: the
-    passage's page, from 1; start, end: its range in the file's text, in characters."""
+    number of the page with the passage, from 1; start, end: the range of the passage in the file's
+    text, in characters."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -82,10 +84,11 @@ def passages_of(
     outside of blocks of code that begin with "#" to "######". A single line above a row of "=", "-"
     or similar characters of the same length is a heading, too.
 
-    heading: a heading that is put before all others if the text has no title. The title is taken
-    from the front matter. Otherwise it is the first heading, if this heading has level 1 and no
-    text before it. Front matter, a block of YAML between two lines of "---" at the beginning, is
-    left out. A heading without a text becomes a passage. A text without words has no passages.
+    heading: a heading that is put before all other headings if the text has no title. The title is
+    taken from the front matter. Otherwise it is the first heading, if this heading has level 1 and
+    no text before it. Front matter, a block of YAML between two lines of "---" at the beginning, is
+    left out. A heading with no text below it becomes a passage. A text without words has no
+    passages.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
@@ -97,8 +100,8 @@ def passages_of(
 def cutter_of(
     function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
 ) -> "Cutter":
-    """A cutter for these arguments of `passages_of`. Raises InvalidArgumentError for inconsistent
-    sizes, and InvalidTypeError for a function that can't be called."""
+    """The `Cutter` for these arguments of `passages_of`. Raises InvalidArgumentError for
+    inconsistent sizes, and InvalidTypeError for a function that can't be called."""
     check_callable(function, "function")
     most = whole_number(longest, "longest", 4)
     least = None if shortest is None else whole_number(shortest, "shortest", 1)
@@ -113,9 +116,9 @@ def cutter_of(
 
 
 def _limit_of(function: Any) -> int | None:
-    """How many tokens of a text a function reads; None if that isn't known. If a function of this
-    project can't be loaded, its error is raised, since the passages might be too long for its
-    model."""
+    """The number of tokens of a text that a function reads; None if this number isn't known. If a
+    function of this project can't be loaded, an error is raised, because passages might otherwise
+    be too long for its model."""
     try:
         getattr(function, "max_tokens", None)
     except RetrievalStoreError:
@@ -171,7 +174,8 @@ class _Lead:
     cut_off: str
 
     def depths_of(self, path: tuple[str, ...]) -> range:
-        """The levels of the headings in `path`, from 1, that this line contains completely."""
+        """The levels, from 1, of the headings in `path` that the line of headings contains
+        completely."""
         return range(self.first + 1, len(path) + (0 if self.cut_off else 1))
 
 
@@ -184,10 +188,10 @@ def _path_of(section: Section, front: str) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """Splits files into passages, and joins short blocks. count: returns the sizes of texts in
-    words or tokens; marks: the size of an empty text, which is subtracted from these sizes. So the
-    size of joined texts is at most the sum of the sizes of the texts and the separators. most,
-    least: the greatest and least size of a passage; overlap: the size of the text that a passage
-    repeats from the passage before."""
+    words or tokens; marks: the size that `count` returns for an empty text, which is subtracted
+    from each size. So the size of a joined text is at most the sum of the sizes of its parts and
+    the separators. most, least: the greatest and least size of a passage; overlap: the size of the
+    text that a passage repeats from the passage before."""
 
     count: Count
     marks: int
@@ -197,7 +201,7 @@ class Cutter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The numbers on which the passages of a text depend (in addition to `count`)."""
+        """The numbers that, together with `count`, determine how a text is split into passages."""
         return self.marks, self.most, self.least, self.overlap
 
     def passages(self, file: FileText, name: str) -> list[Passage]:
@@ -224,9 +228,9 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """Passages that contain only headings: those headings of a section that aren't in any other
-        passage. These passages have the position of the section. before: the line of headings
-        before each passage; rest: the headings that the passages contain."""
+        """Passages that contain only headings: those headings of a section that aren't completely
+        in any other passage. They have the position of the section in the file. before: the line of
+        headings before each passage; rest: the headings that become the text of these passages."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)
@@ -259,9 +263,9 @@ class Cutter:
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _lead(self, path: tuple[str, ...]) -> _Lead:
-        """The line of headings before a passage, which takes at most half of the passage. If it is
-        longer, outermost headings are left out. If even the last heading alone is longer, only its
-        first words are used."""
+        """The line of headings before a passage. The line takes at most half of the passage. If all
+        headings take more, the outermost headings are left out. If even the last heading alone
+        takes more, only its first words are used."""
         for first in range(len(path)):
             line = " > ".join(path[first:]).strip()
             if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
@@ -354,7 +358,7 @@ class Cutter:
 
     def _rows(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
         """Split a table into parts of at most the size `room`. The header is repeated above each
-        part, unless it takes more than half of that size."""
+        part, unless the header takes more than half of `room`."""
         lines = _split(text, start, end, _LINE)
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
@@ -386,9 +390,10 @@ class Cutter:
             first += number
 
     def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
-        """The position at which a passage begins, including the repeated end of the last passage.
-        The repetition begins at a sentence if a whole sentence fits into `overlap`, or else at a
-        word."""
+        """The position at which a passage begins. A passage repeats the end of the passage before
+        it, up to the size `overlap`. The repetition begins at a sentence if a whole sentence fits
+        into `overlap`, or else at a word. last: the range of the passage before; span: the range of
+        the passage without the repetition."""
         if span.header:
             return span.start
         for pattern in (_SENTENCE, None):

@@ -75,9 +75,9 @@ def read_pdf(data: bytes, name: str) -> FileText:
 
 
 def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, bool, str]:
-    """The text of a page, whether it is a picture, and the reason if it can't be read ("" if it
-    can). mended: the same page of a copy of the document in which unmapped characters are mapped to
-    letters."""
+    """The text of a page, whether the page is a picture, and the reason why the page can't be read
+    ("" if it can be read). mended: the same page in a copy of the document in which unmapped
+    characters are mapped to letters."""
     try:
         return (*_read_page(pdf, page, mended), "")
     except (MemoryError, RecursionError):
@@ -88,8 +88,8 @@ def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, boo
 
 
 def _with_letters(pdf: Any, numbers: list[int]) -> Any:
-    """A new document with these pages, in which unmapped characters are mapped to letters. None if
-    no glyph's name means any letters."""
+    """A new document with the pages in `numbers`, in which unmapped characters are mapped to
+    letters. None if no name of a glyph means letters."""
     import pypdfium2
 
     try:
@@ -142,7 +142,7 @@ def _open_document(data: bytes) -> Any:
 
 
 def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
-    """The text of a page, and whether the page is a picture, alone or with a few words. mended: see
+    """The text of a page, and whether the page is a picture with at most a few words. mended: see
     `_read_page_or_why`."""
     page = pdf[number - 1]
     shown = (mended or page).get_textpage()
@@ -186,9 +186,8 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """The text of a page without the dot leaders of a table of contents. Since queries contain
-    neither ligatures nor divided words, ligatures become letters, and words that are divided at the
-    end of a line are joined."""
+    """The text of a page without the dot leaders of a table of contents. Ligatures become letters,
+    and words that are divided at the end of a line are joined, so that queries find the words."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
@@ -313,8 +312,8 @@ def _outline_of(pdf: Any) -> Marks:
 
 def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
     """The sections of pages. Each page is split at the lines that are headings in the outline.
-    marks: the headings of each page in the outline. If none of the headings is found on the page,
-    the whole page belongs to the first heading."""
+    marks: for each page, the headings that the outline has on this page. If no such heading is
+    found in the text of the page, the whole page belongs to the first of these headings."""
     current: tuple[str, ...] = ()
     shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):
@@ -339,8 +338,8 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
 
 
 def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
-    """The range of the line after `start` that contains a title. Spaces, and the title's number,
-    are ignored."""
+    """The range of the first line after `start` that consists of the title; None if there is no
+    such line. Spaces, and a number before the title, are ignored."""
     words = re.findall(r"\w+", title)
     if not words:
         return None
@@ -351,8 +350,8 @@ def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
 
 
 def draw_page(data: bytes, name: str) -> str:
-    """Draw a page of a PDF, and return it as PNG in base64. name: the number of the page, from 1,
-    and the length of the longer side in pixels, such as "3 300"."""
+    """Draw a page of a PDF, and return the picture as PNG in base64. name: the number of the page,
+    from 1, and the length of the picture's longer side in pixels, such as "3 300"."""
     number, size = map(int, name.split())
     pdf = _open_document(data)
     if not 1 <= number <= len(pdf):

@@ -156,8 +156,8 @@ def _mark_source(source: str) -> str:
 
 
 def _with_marked_headings(source: str) -> str:
-    """The source with a mark in each paragraph that is a heading, by its style or by its own
-    outline level."""
+    """The source with a mark in each paragraph that is a heading. A paragraph is a heading if its
+    style is for headings, or if the paragraph itself has an outline level."""
     start = source.find("{\\stylesheet")
     end = _end_of_group(source, start) if start >= 0 else 0
     levels = _levels_of_styles(source[start:end]) if end else {}
@@ -171,8 +171,8 @@ def _with_marked_headings(source: str) -> str:
 
 
 def _levels_of_styles(sheet: str) -> dict[str, int]:
-    """The level of each style that is for headings, by style number. The level of the title is 0.
-    sheet: the style sheet in the source."""
+    """A dict from the number of each style for headings to the level of its headings. The level of
+    the title is 0. sheet: the style sheet in the source."""
     levels: dict[str, int] = {}
     for entry in _WITHIN.sub("", sheet)[1:].split("{"):
         number, name = _STYLE.search(entry), _STYLE_NAME.search(entry)
@@ -209,8 +209,8 @@ def _with_notes_after(source: str) -> str:
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
-    """A part of the source, in which the notes are inserted at the end of the first paragraph;
-    `notes` is then emptied. If no paragraph ends in this part, the part and `notes` stay
+    """The pieces of a part of the source. If a paragraph ends in this part, the notes are inserted
+    at the end of the first paragraph, and `notes` is emptied. Otherwise the part and `notes` stay
     unchanged."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
@@ -236,8 +236,8 @@ def _encoding_of(source: str) -> str:
 
 
 def _plain(source: str, convert: Callable[..., Any]) -> str:
-    """The text of an RTF source, in which surrogate pairs are joined. convert: the function of the
-    library."""
+    """The text of an RTF source. Surrogate pairs in the text are joined. convert: the library's
+    function that converts RTF to text."""
     try:
         text = str(convert(source, _encoding_of(source), errors="replace"))
     except (ValueError, LookupError, TypeError, OverflowError) as error:
@@ -246,8 +246,9 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
-    """The title, the author, and the time of the last change or the creation, from the group with
-    the metadata. convert: see `_plain`."""
+    """The title, author and date of a document, as keyword arguments for FileText. They come from
+    the group with the metadata. The date is that of the last change, or else that of the creation.
+    convert: see `_plain`."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -260,9 +261,9 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
-    """The text of a group in the metadata; None if there is no such group. word: the control word
-    of the group; page: the source's declaration of its code page. info: the metadata in the source;
-    convert: see `_plain`."""
+    """The text of a group in the metadata; None if there is no such group. info: the metadata in
+    the source; word: the control word of the group; page: the source's declaration of its code
+    page; convert: see `_plain`."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None

@@ -33,9 +33,9 @@ Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and c
 
 
 def read_xlsx(data: bytes, name: str) -> FileText:
-    """Read the sheets of a spreadsheet, including hidden sheets, and split them into sections of
-    rows with their header. Formulas are read as their stored values. A merged cell is repeated in
-    each position that it covers."""
+    """Read the sheets of a spreadsheet, including hidden sheets. The rows of a sheet are split into
+    sections, each with the header of the sheet. Formulas are read as their stored values. A merged
+    cell is repeated in each position that it covers."""
     try:
         import openpyxl
     except ImportError as error:
@@ -78,7 +78,8 @@ class _Raw:
 
     @classmethod
     def of(cls, packed: PackedFile, path: str | None) -> "_Raw":
-        """Read these parts of a sheet from the zip. path: the path of the sheet in the zip."""
+        """Read from the zip the parts of a sheet that openpyxl skips. path: the path of the sheet
+        in the zip; None if it isn't known."""
         raw = cls()
         if path is None:
             return raw
@@ -117,7 +118,7 @@ def _column(letters: bytes) -> int:
 
 
 def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
-    """The rows of a sheet that have text, and the gaps of the sheet."""
+    """The rows of a sheet that have text, and a list of the gaps in the sheet."""
     sheet.reset_dimensions()  # the file's may be wrong
     rows: list[list[str]] = []
     far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
@@ -144,7 +145,7 @@ def _text(value: Any) -> str:
 
 
 def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
-    """The path of each sheet in the zip, by its title."""
+    """A dict from the title of each sheet to the path of the sheet in the zip."""
     path = "xl/workbook.xml"
     if path not in packed:  # of a program that uses another name
         return {}

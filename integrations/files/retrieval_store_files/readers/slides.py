@@ -80,7 +80,7 @@ def _shapes(page: Any) -> Iterator[Any]:
 
 
 def _title(slide: Any) -> Iterator[str]:
-    """The title of a slide in one line, if it has one."""
+    """Yield the title of a slide in one line, if the slide has a title."""
     for shape in _shapes(slide):
         if shape.tag == _SHAPE and _kind(shape) in _TITLES:
             yield " ".join(drawing_text(shape).split())
@@ -102,8 +102,9 @@ def _blocks(slide: Any) -> Iterator[str]:
 
 
 def _text_of_drawing(slide: Any, shape: Any, attribute: str, read: Any) -> str:
-    """The text of a chart or a diagram, which is in a separate part of the file. attribute: the
-    attribute with the id of that part; read: a function that reads the root of that part."""
+    """The text of a chart or a diagram. The chart or diagram is in a separate part of the file.
+    attribute: the attribute of `shape` with the id of this part; read: a function that reads the
+    root of this part."""
     number = shape.get(f"{RELATED}{attribute}")
     relation = slide.part.rels.get(number) if number else None
     if relation is None or relation.is_external:
@@ -120,7 +121,7 @@ def _notes(slide: Any) -> Iterator[str]:
 
 
 def _authors(slides: Any) -> dict[str, str]:
-    """The names of the authors of comments, by their ids."""
+    """A dict from the id of each author of comments to the name of the author."""
     roots = _related_roots(slides.part, ("commentAuthors", "authors"))
     return {author.get("id"): author.get("name") for root in roots for author in root}
 

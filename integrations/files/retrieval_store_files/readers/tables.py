@@ -1,5 +1,6 @@
-"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each of
-them."""
+"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each position
+that it covers.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,9 @@ def _escape(text: str) -> str:
 
 
 def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
-    """The texts of a table by row. A cell that spans several rows or columns is repeated in each
-    position within the table. Rows without text are left out."""
+    """The rows of a table, each as a list of the texts of its cells. rows: for each cell, its text,
+    and the numbers of columns and of rows that it spans. A cell is repeated in each position that
+    it covers within the table. Rows without text are left out."""
     spread_rows: list[list[str]] = []
     below: dict[int, tuple[str, int]] = {}  # by column: what goes on, and for how many rows
     left = _MOST_SPREAD
@@ -52,9 +54,9 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append to a row the texts of cells in rows above that reach down into its next columns.
-    below: for each column into which such a cell reaches, the text of the cell, and the number of
-    rows that it still covers. This call updates it."""
+    """Append to `row` the texts of cells in earlier rows that also cover the next columns of this
+    row. below: a dict from a column to the text of the cell that covers it, and the number of rows
+    that this cell still covers. This call updates `below`."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:

@@ -145,7 +145,8 @@ class _Document:
         return [*sections, Section("\n\n".join(others))] if others else sections
 
     def _notes_in(self, element: Any) -> list[str]:
-        """The notes to which a paragraph or a table refers, to be added after it."""
+        """The texts of the notes to which a paragraph or a table refers. The caller adds them after
+        the paragraph or the table."""
         if not self._notes:
             return []
         references = element.iter(*_NOTES)
@@ -190,7 +191,8 @@ class _Document:
         return "".join(pieces)
 
     def _drawing(self, number: str | None) -> str:
-        """The text of a chart or a diagram; "" if the file lacks it. number: the id of its part."""
+        """The text of a chart or a diagram; "" if the file doesn't contain the chart or diagram.
+        number: the id of the part with the chart or diagram."""
         part = self._parts.get(number)
         return "" if part is None else self._drawn_text(part)
 
@@ -200,8 +202,8 @@ class _Document:
         return chart_text(root) if "/charts/" in str(part.partname) else drawing_text(root)
 
     def _not_drawn(self) -> list[str]:
-        """The texts of charts and diagrams that are outside of the body, and so were not read with
-        it."""
+        """The texts of charts and diagrams that weren't read with the body, because they are
+        outside of the body."""
         parts = [
             part
             for part in self._part.package.iter_parts()

@@ -124,8 +124,9 @@ class VectorStoreOptions:
 
 
 def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreOptions:
-    """The options in the keywords of `query`. Raises InvalidArgumentError for a keyword that is
-    unknown, invalid, or meaningless in the query's mode."""
+    """The options that `kwargs` contain, the keyword arguments of the store's method `query`.
+    Raises InvalidArgumentError for an argument that is unknown, invalid, or meaningless in the
+    query's mode."""
     refuse_unknown(kwargs, OF_QUERIES, "query")
     options = {name: value for name, value in kwargs.items() if value is not None}
     if query.mode != VectorStoreQueryMode.MMR:

@@ -132,23 +132,23 @@ def first_after_opening(folder: Path, dimension: int) -> None:
     start = time.perf_counter()
     things = opened(folder)
     count = things.count()
-    figures_after: dict[str, float] = {"open and count ms": (time.perf_counter() - start) * 1e3}
-    figures_after["points"] = count
-    figures_after["first ms"] = milliseconds(lambda: things.query(asked[0]))
-    figures_after["second ms"] = milliseconds(lambda: things.query(asked[1]))
-    figures_after["first filter of numbers ms"] = milliseconds(
+    figures: dict[str, float] = {"open and count ms": (time.perf_counter() - start) * 1e3}
+    figures["points"] = count
+    figures["first ms"] = milliseconds(lambda: things.query(asked[0]))
+    figures["second ms"] = milliseconds(lambda: things.query(asked[1]))
+    figures["first filter of numbers ms"] = milliseconds(
         lambda: things.query(asked[2], where={"r": {"$lt": 0.27}})
     )
-    figures_after["first filter of words ms"] = milliseconds(
+    figures["first filter of words ms"] = milliseconds(
         lambda: things.query(asked[3], where={"word": "w7"})
     )
-    figures_after["own MB"] = own_megabytes() - before
+    figures["own MB"] = own_megabytes() - before
     over, longest = time.monotonic() + 6, 0.0
     while time.monotonic() < over:
         longest = max(longest, milliseconds(lambda: things.query(asked[1])))
         time.sleep(0.02)
-    figures_after["longest of those that follow ms"] = longest
-    print(json.dumps(figures_after))
+    figures["longest of those that follow ms"] = longest
+    print(json.dumps(figures))
 
 
 def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, float]:
@@ -201,8 +201,8 @@ def main() -> None:
         figures["optimize s"] = milliseconds(things.optimize) / 1e3
         figures["queries"] = queries(things, near(dimension))
         command = [sys.executable, __file__, "--first", str(folder), "--dimension", str(dimension)]
-        figures_after = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        figures["after opening"] = json.loads(figures_after)
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        figures["after opening"] = json.loads(printed)
         figures["disk MB"] = sum(f.stat().st_blocks for f in folder.rglob("*")) * 512 / 1e6
     print(json.dumps(figures, indent=1))
     if arguments.output:

@@ -327,10 +327,10 @@ def main() -> None:
     parser.add_argument("--step", nargs=3, metavar=("SYSTEM", "fill|ask", "SETTINGS"))
     asked = parser.parse_args()
     common = ("--count", asked.count, "--cache", asked.cache, "--data", asked.data)
-    vectors, _ = vectors_of(asked.data, asked.count, asked.cache)
     if asked.step is not None:
         name, step, settings = asked.step
         if step == "fill":
+            vectors, _ = vectors_of(asked.data, asked.count, asked.cache)
             system = SYSTEMS[name](asked.cache, vectors.shape[1], {})
             start = time.process_time()
             system.fill(vectors)
@@ -339,6 +339,7 @@ def main() -> None:
             settings = json.loads(settings)
             print(json.dumps(measured(name, settings, asked.data, asked.count, asked.cache)))
         return
+    vectors_of(asked.data, asked.count, asked.cache)
     rows: list[Any] = []
     for name in asked.systems:
         before, note = asked.cache / name, asked.cache / f"{name}.json"

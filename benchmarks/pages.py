@@ -76,11 +76,11 @@ MILLION = {
 }
 
 
-def million(name: str) -> str:
+def million(file: str) -> str:
     """Each system with each of its settings: the time of a query, and its recall."""
     shares = {"None": "all", "0.7": "70 %", "0.27": "27 %", "0.12": "12 %", "0.007": "0.7 %"}
     rows = []
-    for run in run_of(name)["results"]:
+    for run in run_of(file)["results"]:
         settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
         cells = []
         for share in shares:
@@ -192,6 +192,12 @@ def held_recall() -> str:
 OF_A_MILLION = "1 million × 256"
 
 
+def largest() -> str:
+    """The size of the largest measured collection."""
+    found = run_of("large")["results"]
+    return f"{found['points'] // 1_000_000} million × {found['dimension']}"
+
+
 def scale_rows() -> list[dict[str, Any]]:
     """The costs of large collections with default settings, the slowest first: milliseconds of an
     unfiltered query and of the slowest filtered one, the lowest recall, CPU seconds until ready,
@@ -206,8 +212,7 @@ def scale_rows() -> list[dict[str, Any]]:
     found = run_of("large")["results"]
     times = [value for name, value in found["queries"].items() if name.endswith("% ms")]
     recall = min(value for name, value in found["queries"].items() if name.endswith("recall"))
-    of = f"{found['points'] // 1_000_000} million × {found['dimension']}"
-    row = {"of": of, "store": MILLION["ours"], "times": times, "recall": recall}
+    row = {"of": largest(), "store": MILLION["ours"], "times": times, "recall": recall}
     rows.append(row | {"cpu": None, "disk": found["disk MB"]})
     return sorted(rows, key=lambda row: -row["times"][0])
 
@@ -216,14 +221,14 @@ def not_built() -> list[list[str]]:
     """Rows of the stores that weren't built with the largest collection's vectors. The CPU seconds
     are those of fewer vectors, in proportion to the number of vectors: at least so many, because
     inserting into a graph takes longer as the graph grows."""
-    largest, fewer = run_of("large")["results"], run_of("clusters")
-    of = f"{largest['points'] // 1_000_000} million × {largest['dimension']}"
-    more = largest["points"] / fewer["count"]
-    return [
-        [of, MILLION[run["system"]], "", "", "", f"over {run['cpu_s'] * more:,.0f}, not built", ""]
-        for run in fewer["results"]
-        if run["system"] != "ours" and not run["settings"]
-    ]
+    fewer = run_of("clusters")
+    times = run_of("large")["points"] / fewer["count"]
+    rows = []
+    for run in fewer["results"]:
+        if run["system"] != "ours" and not run["settings"]:
+            seconds = f"over {run['cpu_s'] * times:,.0f}, not built"
+            rows.append([largest(), MILLION[run["system"]], "", "", "", seconds, ""])
+    return rows
 
 
 def scale() -> str:

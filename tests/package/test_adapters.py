@@ -259,10 +259,7 @@ def test_remote_stores_need_few_names_and_each_is_documented():
 def test_commands_need_few_names_and_each_is_documented():
     plugin = import_module("retrieval_store.cli.plugin")
     assert len(plugin.__all__) <= 20
-    functions = [name for name in plugin.__all__ if getattr(plugin, name).__doc__]
-    others = {*plugin.__all__} - {*functions}
-    assert [name for name in others if f"`{name}`" not in plugin.__doc__] == []
-    assert len(functions) >= 10
+    assert [name for name in plugin.__all__ if f"`{name}`" not in plugin.__doc__] == []
 
 
 def test_adapters_need_few_names_and_each_is_documented():
